@@ -1,0 +1,63 @@
+"""The errors of the executor, one tree.
+
+    ExecutorError
+    ├── JobFailure         the attempt ends: stage, reason and message become its `Failed` outcome
+    ├── EngineError        the container engine refused or could not be reached
+    ├── FacilitatorError   the facilitator refused or could not be reached
+    └── Fenced             the attempt is no longer ours: stop everything, report nothing
+
+Errors of libraries (pycurl, zipfile, aiodocker, OSError) are translated where they are caught, with
+``raise ... from``; no caller above that place needs to know which library was at work.
+"""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from horde_core.outcomes import Failed, Reason, Stage
+
+
+class ExecutorError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class JobFailure(ExecutorError):
+    """The attempt fails for a stated reason. `message` tells the user what happened and what to do."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        reason: Reason,
+        message: str,
+        *,
+        exit_code: int | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.reason = reason
+        self.message = message
+        self.exit_code = exit_code
+        self.context = dict(context) if context is not None else None
+
+    def outcome(self) -> Failed:
+        """The outcome that this failure is reported as."""
+        return Failed(
+            stage=self.stage,
+            reason=self.reason,
+            message=self.message,
+            exit_code=self.exit_code,
+            context=self.context,
+        )
+
+
+class EngineError(ExecutorError):
+    """The container engine refused a request or could not be reached."""
+
+
+class FacilitatorError(ExecutorError):
+    """The facilitator refused a request or could not be reached."""
+
+
+class Fenced(ExecutorError):  # noqa: N818 - a state that ends the attempt, not a mistake of anybody's
+    """The attempt was given to somebody else or its lease ran out; nothing may be reported any more."""
