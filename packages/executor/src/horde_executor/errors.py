@@ -21,7 +21,7 @@ class ExecutorError(Exception):
     """Base of every error that this package raises on purpose."""
 
 
-class JobFailure(ExecutorError):
+class JobFailure(ExecutorError):  # noqa: N818 - what ends a job, which may be nobody's mistake
     """The attempt fails for a stated reason. `message` tells the user what happened and what to do."""
 
     def __init__(
@@ -59,5 +59,5 @@ class FacilitatorError(ExecutorError):
     """The facilitator refused a request or could not be reached."""
 
 
-class Fenced(ExecutorError):  # noqa: N818 - a state that ends the attempt, not a mistake of anybody's
+class Fenced(ExecutorError):  # noqa: N818 - a state that ends the attempt, not a mistake
     """The attempt was given to somebody else or its lease ran out; nothing may be reported any more."""
