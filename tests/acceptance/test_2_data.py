@@ -1,0 +1,65 @@
+"""Giving data to a job and taking results from it."""
+
+import base64
+
+import pytest
+
+from compute_horde_sdk.v1 import HTTPInputVolume, InlineInputVolume
+
+pytestmark = pytest.mark.usefixtures("clean_machine")
+
+
+async def test_inline_and_http_volumes_meet_in_one_tree(client, job_spec, files):
+    """Inputs appear below /volume before the job starts, and the job may change its copy."""
+    directory, address = files
+    (directory / "numbers.txt").write_text("1\n2\n3\n")
+    spec = job_spec(
+        "cd /volume/a; cat greeting.txt b/numbers.txt; echo 4 >> b/numbers.txt; id -u; ls /output",
+        input_volumes={
+            "/volume/a": InlineInputVolume.from_file_contents("greeting.txt", b"hello\n"),
+            "/volume/a/b/numbers.txt": HTTPInputVolume(url=f"http://{address}/numbers.txt"),
+        },
+    )
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert job.result.stdout == "hello\n1\n2\n3\n0\n", job.error
+
+
+async def test_plain_inline_content_is_a_file(client, job_spec):
+    """Content that is no zip archive is the file itself."""
+    contents = base64.b64encode(b"version=2").decode()
+    spec = job_spec("cat /volume/config", input_volumes={"/volume/config": InlineInputVolume(contents=contents)})
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert job.result.stdout == "version=2"
+
+
+async def test_artifacts_come_back_as_a_tree(client, job_spec):
+    """Every file below `artifacts_dir` is in the result, keyed by its full path, byte for byte."""
+    script = (
+        "cd /out; mkdir -p a/b; echo top > top; head -c 3000000 /dev/zero > a/b/zeros; printf '\\377\\0' > a/raw"
+    )
+    job = await client.create_job(job_spec(script, artifacts_dir="/out"))
+    await job.wait(timeout=30)
+    assert job.result.artifacts == {
+        "/out/top": b"top\n",
+        "/out/a/b/zeros": bytes(3_000_000),
+        "/out/a/raw": b"\xff\0",
+    }
+
+
+async def test_what_cannot_be_an_artifact_is_named(client, job_spec):
+    """A link is not followed out of the sandbox, and is listed as left out."""
+    job = await client.create_job(job_spec("echo x > /out/x; ln -s /etc/passwd /out/link", artifacts_dir="/out"))
+    await job.wait(timeout=30)
+    assert job.result.artifacts == {"/out/x": b"x\n"}
+    assert [item.path for item in job.result.truncated] == ["/out/link"]
+
+
+async def test_a_job_has_no_network(client, job_spec):
+    """Only the loopback interface exists, with no address from outside."""
+    job = await client.create_job(
+        job_spec("ls /sys/class/net; wget -T 2 -q -O- http://127.0.0.1:8700/ || echo closed")
+    )
+    await job.wait(timeout=30)
+    assert job.result.stdout.split() == ["lo", "closed"]
