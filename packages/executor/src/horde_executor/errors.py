@@ -4,6 +4,7 @@
     ├── JobFailure         the attempt ends: stage, reason and message become its `Failed` outcome
     ├── EngineError        the container engine refused or could not be reached
     ├── FacilitatorError   the facilitator refused or could not be reached
+    ├── LimitReached       a stage used up its time; whose time it was decides the outcome
     └── Fenced             the attempt is no longer ours: stop everything, report nothing
 
 Errors of libraries (pycurl, zipfile, aiodocker, OSError) are translated where they are caught, with
@@ -11,10 +12,13 @@ Errors of libraries (pycurl, zipfile, aiodocker, OSError) are translated where t
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from pydantic import JsonValue
 
 from horde_core.outcomes import Failed, Reason, Stage
+
+_LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class ExecutorError(Exception):
@@ -52,11 +56,28 @@ class JobFailure(ExecutorError):  # noqa: N818 - what ends a job, which may be n
 
 
 class EngineError(ExecutorError):
-    """The container engine refused a request or could not be reached."""
+    """The container engine refused a request (with an HTTP `status`) or could not be reached (None)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class FacilitatorError(ExecutorError):
-    """The facilitator refused a request or could not be reached."""
+    """The facilitator refused a request (with an HTTP `status`) or could not be reached (None)."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self.status in _LATER
+
+
+class LimitReached(ExecutorError):  # noqa: N818 - not a mistake: the caller says what the end of this time means
+    """The time that `clock.limit` gave was used up."""
 
 
 class Fenced(ExecutorError):  # noqa: N818 - a state that ends the attempt, not a mistake
