@@ -82,7 +82,6 @@ def row(name: str, seconds: list[float]) -> str:
 
 async def main(rounds: int) -> None:
     """Run the rounds and print the table."""
-    subprocess.run([ROOT / "scripts" / "busybox-image", IMAGE], check=True, stdout=subprocess.DEVNULL)
     times: dict[str, list[float]] = {"horde": [], "docker run": [], "bare API": []}
     stages: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as data, running(Horde(Path(data) / "horde")) as up:
@@ -109,4 +108,5 @@ async def main(rounds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
+    subprocess.run([ROOT / "scripts" / "busybox-image", IMAGE], check=True, stdout=subprocess.DEVNULL)
     asyncio.run(main(parser.parse_args().rounds))
