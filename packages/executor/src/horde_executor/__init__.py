@@ -1,0 +1,1 @@
+"""The agent that claims jobs and runs their containers on one machine."""

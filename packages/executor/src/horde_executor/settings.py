@@ -1,0 +1,33 @@
+"""What an operator decides about an executor. Read once, by whoever starts `horde_executor.agent.run`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from horde_core.signing import Signer
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One agent on one machine.
+
+    Attributes:
+        facilitator_url: where jobs come from.
+        data: a directory of this agent alone; the workspaces of running jobs lie in it.
+        classes: the executor classes whose jobs it takes.
+        hotkey: who it is.
+        slots: how many jobs may run at once; each gets an equal share of memory and cores.
+        allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
+        docker_url: the container engine, ``unix://…`` or ``tcp://…``; None: where the engine usually is.
+        memory: bytes for all jobs together; None: nine tenths of the machine.
+        pids: processes and threads that one job may have.
+    """
+
+    facilitator_url: str
+    data: Path
+    classes: tuple[str, ...]
+    hotkey: Signer = field(repr=False)
+    slots: int = 1
+    allow_egress: tuple[str, ...] = ()
+    docker_url: str | None = None
+    memory: int | None = None
+    pids: int = 4096

@@ -1,0 +1,68 @@
+"""Three ways to wait for several things that asyncio does not spell out."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Run both side by side and return both results.
+
+    When one fails, the other is cancelled and awaited to its end, then the first error is raised as it is (a
+    `TaskGroup` would wrap it).
+    """
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await cancel(*tasks)
+
+
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, A]) -> A | None:
+    """The result of `work`, or None when `event` came first; then the work was cancelled and is over."""
+    task, signal = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, signal), return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        await cancel(task, signal)
+
+
+async def cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks and wait until they are over, whatever they make of it."""
+    for task in tasks:
+        task.cancel()
+    await _over(*tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # asked for, or asyncio would complain that nobody did
+
+
+async def to_its_end(work: Coroutine[Any, Any, A], seconds: float) -> A:
+    """Run `work` to its end even when the caller is cancelled meanwhile; the cancellation is raised afterwards.
+
+    Raises:
+        TimeoutError: the work took longer than `seconds` and was cancelled.
+    """
+    task = asyncio.ensure_future(asyncio.wait_for(work, seconds))
+    try:
+        await _over(task)
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            task.exception()
+        raise
+    return task.result()
+
+
+async def _over(*tasks: asyncio.Future[Any]) -> None:
+    cancelled = False
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError

@@ -1,0 +1,299 @@
+"""A stand-in facilitator over real HTTP that remembers what it is told, and a real engine and registry."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import socket
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from bittensor_wallet import Keypair
+
+from horde_core.lifecycle import Status
+from horde_core.signing import verify
+from horde_core.spec import JobSpec
+from horde_core.wire.client import Login
+from horde_core.wire.executor import (
+    PREFIX,
+    Claim,
+    ClaimRequest,
+    Event,
+    Events,
+    LeaseReply,
+    LeaseRequest,
+    Limits,
+    OutcomeReport,
+    Refusal,
+    StatusEvent,
+)
+from horde_executor.engine import Engine
+
+ROOT = Path(__file__).parents[4]
+IMAGE = "horde-test/busybox:1"
+LEASE_S = 6.0
+
+
+@dataclass
+class Told:
+    """What the stand-in was told of one attempt."""
+
+    events: dict[int, Event] = field(default_factory=dict)
+    logs: dict[str, bytearray] = field(default_factory=lambda: {"stdout": bytearray(), "stderr": bytearray()})
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    outcome: OutcomeReport | None = None
+    returned: bool = False
+    renewals: int = 0
+
+    @property
+    def statuses(self) -> list[Status]:
+        return [event.status for _, event in sorted(self.events.items()) if isinstance(event, StatusEvent)]
+
+
+class StandIn:
+    """The executor API as far as an executor can tell; tests set `cancel`, `fenced` and `faults`."""
+
+    def __init__(self, claims: list[Claim] | None = None) -> None:
+        self.claims = claims or []
+        self.claimed: dict[str, Claim] = {}
+        self.offers: list[ClaimRequest] = []
+        self.told: dict[str, Told] = {}
+        self.requests: list[str] = []
+        self.faults: list[int] = []  # statuses to answer the next requests of an attempt with
+        self.tokens: set[str] = set()
+        self.logins = 0
+        self.fenced = False
+        self.cancel = asyncio.Event()
+        self.changed = asyncio.Condition()
+        self.url = ""
+
+    async def until(self, what: Callable[[], object], seconds: float = 20) -> None:
+        """Wait until something that the stand-in was told makes `what` true."""
+        async with asyncio.timeout(seconds), self.changed:
+            await self.changed.wait_for(what)
+
+    def only(self) -> Told:
+        """What was told of the only attempt."""
+        (told,) = self.told.values()
+        return told
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["StandIn"]:
+        app = web.Application(client_max_size=2**30, middlewares=[self._watch])
+        attempt = PREFIX + "/attempts/{job}/{number}"
+        app.add_routes(
+            [
+                web.get("/auth/nonce", self._nonce),
+                web.post("/auth/login", self._login),
+                web.put(PREFIX + "/claims/{id}", self._claim),
+                web.post(attempt + "/lease", self._lease),
+                web.put(attempt + "/events/{seq}", self._events),
+                web.put(attempt + "/logs/{stream}/{offset}", self._logs),
+                web.put(attempt + "/artifacts/{path:.+}", self._artifact),
+                web.put(attempt + "/outcome", self._outcome),
+                web.post(attempt + "/return", self._return),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _watch(self, request: web.Request, handler) -> web.StreamResponse:
+        path = request.path
+        if path.startswith(PREFIX):
+            self.requests.append(f"{request.method} {path.removeprefix(PREFIX)}")
+            if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+                return web.json_response({"detail": "Token expired."}, status=401)
+            if "/attempts/" in path:
+                if self.faults:
+                    return web.Response(status=self.faults.pop(0))
+                if self.fenced:
+                    refusal = Refusal(code="stale_attempt", detail="the attempt is another's")
+                    return web.Response(status=409, body=refusal.model_dump_json())
+        answer = await handler(request)
+        async with self.changed:
+            self.changed.notify_all()
+        return answer
+
+    def _of(self, request: web.Request) -> Told:
+        key = f"{request.match_info['job']}/{request.match_info['number']}"
+        return self.told.setdefault(key, Told())
+
+    async def _nonce(self, _: web.Request) -> web.Response:
+        return web.json_response({"nonce": "n-1"})
+
+    async def _login(self, request: web.Request) -> web.Response:
+        login = Login.model_validate_json(await request.read())
+        verify(login.nonce.encode(), bytes.fromhex(login.signature), login.hotkey)
+        self.logins += 1
+        self.tokens.add(f"t-{self.logins}")
+        return web.json_response({"token": f"t-{self.logins}"})
+
+    async def _claim(self, request: web.Request) -> web.Response:
+        offer = ClaimRequest.model_validate_json(await request.read())
+        self.offers.append(offer)
+        if request.match_info["id"] not in self.claimed:
+            if not self.claims:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(offer.wait_s), self.changed:
+                        await self.changed.wait_for(lambda: self.claims)
+            if not self.claims:
+                return web.Response(status=204)
+            self.claimed[request.match_info["id"]] = self.claims.pop(0)
+        return web.Response(body=self.claimed[request.match_info["id"]].model_dump_json())
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        wait_s = LeaseRequest.model_validate_json(await request.read()).wait_s
+        self._of(request).renewals += 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.cancel.wait(), wait_s)
+        state = "cancel" if self.cancel.is_set() else "held"
+        return web.Response(body=LeaseReply(state=state, lease_s=LEASE_S).model_dump_json())
+
+    async def _events(self, request: web.Request) -> web.Response:
+        events = Events.model_validate_json(await request.read()).events
+        self._take(self._of(request), int(request.match_info["seq"]), events)
+        return web.Response(status=204)
+
+    def _take(self, told: Told, first: int, events: list[Event]) -> None:
+        for seq, event in enumerate(events, first):
+            assert told.events.setdefault(seq, event) == event, "one number was used for two events"
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        data = await request.read()
+        log, offset = self._of(request).logs[request.match_info["stream"]], int(request.match_info["offset"])
+        assert offset <= len(log), "a piece of the log was left out"
+        log[offset:] = data
+        return web.Response(status=204)
+
+    async def _artifact(self, request: web.Request) -> web.Response:
+        content = await request.read()
+        assert hashlib.sha256(content).hexdigest() == request.headers["X-SHA256"]
+        self._of(request).artifacts["/" + request.match_info["path"]] = content
+        return web.Response(status=204)
+
+    async def _outcome(self, request: web.Request) -> web.Response:
+        told, report = self._of(request), OutcomeReport.model_validate_json(await request.read())
+        for stream, total in report.logs.items():
+            assert len(told.logs[stream]) == total.size, f"{stream} is announced with another size"
+        assert {entry.path for entry in report.artifacts} == set(told.artifacts)
+        self._take(told, report.first_seq, report.events)
+        told.outcome = report
+        return web.Response(status=204)
+
+    async def _return(self, request: web.Request) -> web.Response:
+        self._of(request).returned = True
+        return web.Response(status=204)
+
+
+@pytest.fixture
+def claim_of() -> Callable[..., Claim]:
+    """Makes claims of a job that runs the small image; keywords change its spec."""
+
+    def make(limits: Limits | None = None, *, deadline_s: float = 120, digest: str | None = None, **spec) -> Claim:
+        wanted = {
+            "executor_class": "always_on.test",
+            "docker_image": IMAGE,
+            "download_time_limit": 20,
+            "execution_time_limit": 20,
+            "upload_time_limit": 20,
+        }
+        return Claim(
+            job=str(uuid.uuid4()),
+            attempt=1,
+            spec=JobSpec.model_validate_json(json.dumps(wanted | spec)),
+            image_digest=digest,
+            confirm_s=5,
+            lease_s=LEASE_S,
+            deadline_s=deadline_s,
+            limits=limits or Limits(grace_s=1),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def image() -> str:
+    """The small image that the jobs run."""
+    subprocess.run([ROOT / "scripts" / "busybox-image", IMAGE], check=True, stdout=subprocess.DEVNULL)
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def hotkey() -> Keypair:
+    return Keypair.create_from_uri("//Executor")
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[Engine]:
+    async with Engine.connect() as engine:
+        yield engine
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    async with StandIn().serving() as served:
+        yield served
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving_registry(directory: Path, extra: str = "") -> Iterator[str]:
+    """A real registry on a loopback port; yields its HOST:PORT."""
+    address = f"127.0.0.1:{free_port()}"
+    config = directory / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {directory}/data\n"
+        f"http:\n  addr: {address}\n{extra}"
+    )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        host, port = address.split(":")
+        while True:
+            assert process.poll() is None, "the registry ended"
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+                break
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that wants a password."""
+    directory = tmp_path_factory.mktemp("closed-registry")
+    (directory / "passwords").touch()
+    auth = f"auth:\n  htpasswd:\n    realm: closed\n    path: {directory}/passwords\n"
+    with serving_registry(directory, auth) as address:
+        yield address
+
+
+@pytest.fixture
+def dead_port() -> int:
+    """A port on which nobody listens."""
+    return free_port()

@@ -1,0 +1,114 @@
+"""Images: real ones, from real registries on loopback, by the real engine."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from horde_core.outcomes import Fault, Reason, Stage, fault_of
+from horde_executor.egress import Egress
+from horde_executor.errors import JobFailure
+from horde_executor.images import Images
+from horde_executor.registries import registry_check
+
+LAYER = 3_000_000
+
+
+def docker(*args: str, **kwargs) -> str:
+    return subprocess.run(["docker", *args], check=True, capture_output=True, text=True, **kwargs).stdout.strip()
+
+
+@pytest.fixture
+def pushed(registry, image, tmp_path) -> Iterator[str]:
+    """An image with a layer of 3 MB of its own that is in the registry and not on the machine."""
+    name = f"{registry}/team/pushed:{os.getpid()}"
+    (tmp_path / "bulk").write_bytes(os.urandom(LAYER))
+    (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY bulk /bulk\n")
+    docker("build", "-q", "-t", name, str(tmp_path), env=os.environ | {"DOCKER_BUILDKIT": "0"})
+    docker("push", "-q", name)
+    docker("rmi", "-f", docker("image", "inspect", "-f", "{{.Id}}", name))
+    yield name
+    subprocess.run(["docker", "rmi", "-f", name], capture_output=True, check=False)
+
+
+@pytest.fixture
+def images(engine, registry, closed_registry, dead_port) -> Images:
+    opened = Egress.parse([registry, closed_registry, f"127.0.0.1:{dead_port}", "nosuch.invalid:443"])
+    return Images(engine, registry_check(opened))
+
+
+async def failure(images, name, *, stall_s=60) -> JobFailure:
+    with pytest.raises(JobFailure) as caught:
+        await images.resolve(name, None, stall_s=stall_s, report=lambda _: None)
+    assert caught.value.stage is Stage.PREPARE
+    assert name.partition("/")[0] in caught.value.message
+    return caught.value
+
+
+async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images, pushed):
+    """Bytes done reach the layer's size, two waiters share one pull, and the digest runs the same image later."""
+    reports = []
+    both = [images.resolve(pushed, None, stall_s=60, report=reports.append) for _ in range(2)]
+    first, second = await asyncio.gather(*both)
+    assert first == second
+    assert max(report.done for report in reports) >= LAYER
+    assert reports[-1].total == reports[-1].done
+    repository, _, digest = first.digest.partition("@")
+    assert repository == pushed.rpartition(":")[0]
+    assert digest.startswith("sha256:")
+
+    docker("rmi", "-f", first.image.id)
+    again = await images.resolve(pushed, first.digest, stall_s=60, report=reports.append)
+    assert again == type(first)(again.image, first.digest)
+    assert again.image.id == first.image.id
+    docker("rmi", "-f", first.image.id)
+
+
+async def test_an_image_of_the_machine_is_used_as_it_is(images, image, engine):
+    """A local image needs no registry, and its digest is its id."""
+    resolved = await images.resolve(image, None, stall_s=60, report=lambda _: None)
+    assert resolved.digest == resolved.image.id == docker("image", "inspect", "-f", "{{.Id}}", image)
+    assert await images.resolve(image, resolved.digest, stall_s=60, report=lambda _: None) == resolved
+
+
+async def test_an_image_that_only_another_machine_has_is_the_hordes_trouble(images, image):
+    with pytest.raises(JobFailure) as caught:
+        await images.resolve(image, "sha256:" + "0" * 64, stall_s=60, report=lambda _: None)
+    assert caught.value.reason is Reason.IMAGE_UNREACHABLE
+
+
+async def test_what_the_registry_says_decides_whose_fault_it_is(images, registry, closed_registry, dead_port):
+    """Missing images and refusals are the job's fault, registries that do not answer are the horde's."""
+    assert (await failure(images, f"{registry}/team/app:nosuch")).reason is Reason.IMAGE_NOT_FOUND
+    assert (await failure(images, f"{registry}/nosuch@sha256:{'0' * 64}")).reason is Reason.IMAGE_NOT_FOUND
+    assert (await failure(images, f"{closed_registry}/team/app:1")).reason is Reason.IMAGE_REFUSED
+    down = await failure(images, f"127.0.0.1:{dead_port}/team/app:1")
+    assert down.reason is Reason.IMAGE_UNREACHABLE
+    assert fault_of(down.reason) is Fault.HORDE
+    assert (await failure(images, "nosuch.invalid/team/app:1")).reason is Reason.IMAGE_UNREACHABLE
+
+
+async def test_a_registry_inside_the_machine_is_shut_unless_the_operator_opens_it(engine, registry):
+    shut = Images(engine, registry_check(Egress()))
+    refused = await failure(shut, f"{registry}/team/app:1")
+    assert refused.reason is Reason.IMAGE_REFUSED
+    assert f"--allow-egress {registry}" in refused.message
+
+
+async def test_a_pull_without_progress_ends(engine):
+    """A registry that accepts the connection and says nothing is left after the stall limit."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        kept = []
+        thread = threading.Thread(target=lambda: kept.append(silent.accept()), daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        images = Images(engine, registry_check(Egress.parse([address])))
+        stalled = await failure(images, f"{address}/team/app:1", stall_s=0.5)
+        assert stalled.reason is Reason.IMAGE_UNREACHABLE
+        assert "no progress" in stalled.message
+        thread.join(10)
+        kept[0][0].close()
