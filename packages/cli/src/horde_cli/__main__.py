@@ -1,0 +1,7 @@
+"""`python -m horde_cli` is `horde`."""
+
+import sys
+
+from horde_cli.main import main
+
+sys.exit(main())

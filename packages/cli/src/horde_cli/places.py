@@ -1,0 +1,20 @@
+"""Where files are, by the XDG rules."""
+
+import os
+from pathlib import Path
+
+APP = "compute-horde"
+CONFIG_VARIABLE = "COMPUTE_HORDE_CONFIG"
+DATA_VARIABLE = "COMPUTE_HORDE_DATA"
+
+
+def data_directory() -> Path:
+    """Where `horde up` keeps everything when nothing else is said."""
+    chosen = os.environ.get(DATA_VARIABLE)
+    return Path(chosen).expanduser() if chosen else _xdg("XDG_DATA_HOME", ".local/share") / APP
+
+
+def _xdg(variable: str, below_home: str) -> Path:
+    # The specification says that a relative path is to be ignored.
+    place = os.environ.get(variable, "")
+    return Path(place) if place.startswith("/") else Path.home() / below_home

@@ -1,0 +1,112 @@
+"""Reading of the values that options take; nothing here touches a disk or a network.
+
+Every function raises `BadUsage` with the option's name, what is wrong, and what a right value looks like.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from bittensor_wallet import Keypair
+
+from horde_cli.errors import BadUsage
+
+_DURATION = re.compile(r"(\d+)([smh]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_URL = re.compile(r"https?://", re.IGNORECASE)
+_MOUNT = re.compile(r"/volume(/.*)?")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
+ROLES = ("user", "executor")
+MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """How long each stage of a job may take, in whole seconds."""
+
+    download: int = 600
+    execution: int = 3600
+    upload: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class InputOption:
+    """One `--input`: what is to appear at `target` in the container. `source` is a URL or a local path."""
+
+    target: str
+    source: str
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the executor fetches it."""
+        return bool(_URL.match(self.source))
+
+
+def limits(texts: Iterable[str]) -> StageLimits:
+    """`download=30,execution=10m,upload=1h`, in any part and order; what is not named keeps its default."""
+    found = StageLimits()
+    for item in (item for text in texts for item in text.split(",")):
+        name, equals, value = (part.strip() for part in item.partition("="))
+        match = _DURATION.fullmatch(value)
+        if name not in StageLimits.__slots__ or not equals or match is None:
+            raise BadUsage(
+                f"--limit {item!r} cannot be read", "write it like download=30,execution=10m,upload=60 (seconds, m, h)"
+            )
+        found = replace(found, **{name: int(match[1]) * _UNITS[match[2]]})
+    return found
+
+
+def inputs(texts: Iterable[str]) -> list[InputOption]:
+    """`/volume/PATH=SOURCE`, each target once."""
+    found: dict[str, InputOption] = {}
+    for text in texts:
+        target, equals, source = text.partition("=")
+        if not equals or not source or not _MOUNT.fullmatch(target):
+            raise BadUsage(f"--input {text!r} cannot be read", "write it like /volume/data=FILE, DIRECTORY or URL")
+        key = target.rstrip("/")
+        if key in found:
+            raise BadUsage(f"--input names {key} twice", "give each input a path of its own")
+        found[key] = InputOption(key, source)
+    return list(found.values())
+
+
+def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+    """`NAME=VALUE`, or `NAME` alone for the value that it has in the environment here (`own`)."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise BadUsage(f"--env {text!r} has no name", "write it like NAME=VALUE")
+        if not equals and name not in own:
+            raise BadUsage(f"--env {name} has no value, and none is set here", f"write it like {name}=VALUE")
+        found[name] = value if equals else own[name]
+    return found
+
+
+def egress(texts: Iterable[str]) -> list[str]:
+    """`HOST:PORT`, as it is."""
+    found = list(texts)
+    for text in found:
+        match = _HOST_PORT.fullmatch(text)
+        if match is None or not 0 < int(match[2]) <= MAX_PORT:
+            raise BadUsage(f"--allow-egress {text!r} cannot be read", "write it like HOST:PORT, or [IPV6]:PORT")
+    return found
+
+
+def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:
+    """`user=SS58` or `executor=SS58`, grouped by role."""
+    found: dict[str, set[str]] = {role: set() for role in ROLES}
+    for text in texts:
+        role, _, hotkey = text.partition("=")
+        if role not in ROLES or not _is_address(hotkey):
+            raise BadUsage(f"--admit {text!r} cannot be read", "write it like user=SS58 or executor=SS58")
+        found[role].add(hotkey)
+    return {role: frozenset(hotkeys) for role, hotkeys in found.items()}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        Keypair(ss58_address=text)
+    except (ValueError, TypeError):
+        return False
+    return True
