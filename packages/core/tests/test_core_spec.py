@@ -1,0 +1,262 @@
+"""The job spec: every field of the reference, each wrong value refused with an error that names the field."""
+
+import base64
+import io
+import zipfile
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from horde_core.classes import BUILT_IN, DEFAULT_CLASS, ExecutorClass
+from horde_core.spec import MAX_LIMIT, MAX_STRING_BYTES, JobSpec, field_errors
+from horde_core.volumes import InlineVolume, checked_url, decode_contents
+
+MINIMAL: dict[str, Any] = {"executor_class": "always_on.test", "docker_image": "user/image:tag"}
+LONGEST = "x" * MAX_STRING_BYTES
+SPECIFIC_LIMITS = (
+    "download_time_limit", "execution_time_limit", "upload_time_limit", "streaming_start_time_limit",
+)  # fmt: skip
+
+
+def b64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("cfg.json", "{}")
+    return buffer.getvalue()
+
+
+def inline(path: str | None, content: bytes = b"plain") -> dict[str, Any]:
+    return {"volume_type": "inline", "contents": b64(content), "relative_path": path}
+
+
+def single(path: str | None, url: str = "https://example.com/x") -> dict[str, Any]:
+    return {"volume_type": "single_file", "url": url, "relative_path": path}
+
+
+def put(**changed: Any) -> dict[str, Any]:
+    return {
+        "output_upload_type": "single_file_put",
+        "url": "https://up.example.com/a",
+        "relative_path": "a",
+    } | changed
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("executor_class", None),
+    ("executor_class", ""),
+    ("executor_class", "c" * 101),
+    ("executor_class", 4),
+    ("docker_image", None),
+    ("docker_image", ""),
+    ("docker_image", "User/Image"),
+    ("docker_image", "x" * 256),
+    ("docker_image", ["busybox"]),
+    ("job_namespace", None),
+    ("job_namespace", "n" * 101),
+    ("args", None),
+    ("args", "echo hi"),
+    ("args", [1]),
+    ("args", ["a\0b"]),
+    ("args", [LONGEST + "x"]),
+    ("args", [LONGEST] * 8 + [""]),
+    ("env", None),
+    ("env", ["A=1"]),
+    ("env", {"A": 1}),
+    ("env", {"": "x"}),
+    ("env", {"A=B": "x"}),
+    ("env", {"A\0": "x"}),
+    ("env", {"A": "\0"}),
+    ("env", {"A": LONGEST}),
+    ("artifacts_dir", "results"),
+    ("artifacts_dir", "/"),
+    ("artifacts_dir", "/etc"),
+    ("artifacts_dir", "/a/../b"),
+    ("artifacts_dir", 7),
+    *((name, value) for name in SPECIFIC_LIMITS for value in (-1, MAX_LIMIT + 1, 1.5, "10", True, None)),
+    ("streaming_details", {}),
+    ("streaming_details", {"public_key": 1}),
+    ("streaming_details", {"public_key": "PEM", "port": 1}),
+    ("volumes", None),
+    ("volumes", {"/volume/a": inline("a")}),
+    ("volumes", [{"volume_type": "floppy"}]),
+    ("volumes", [{"volume_type": "multi_volume", "volumes": []}]),
+    ("volumes", [inline("a") | {"contents": "not base64!"}]),
+    ("volumes", [inline("a") | {"contents": "YWJj ZGVm"}]),
+    ("volumes", [inline("a") | {"contents": "YQ"}]),
+    ("volumes", [inline("a") | {"contents": None}]),
+    ("volumes", [inline("a") | {"mode": 7}]),
+    ("volumes", [inline(None)]),
+    ("volumes", [inline("")]),
+    ("volumes", [inline("../a")]),
+    ("volumes", [inline("/a")]),
+    ("volumes", [inline("a//b")]),
+    ("volumes", [inline("a"), inline("a/b")]),
+    ("volumes", [single("a/b/c"), single("a/b")]),
+    ("volumes", [single(None)]),
+    ("volumes", [single("")]),
+    ("volumes", [single("dir/")]),
+    *(("volumes", [single("a", url)]) for url in (
+        "", "ftp://example.com/x", "file:///etc/passwd", "//example.com/x", "https://", "https://u:p@example.com/",
+        "https://user@example.com/", "http://example.com:0/", "http://example.com:99999/", "http://[::1/x",
+        "http://exa mple.com/", "http://example.com/\r\nHost: x", "http://example.com\\@evil/", "https:///x",
+        "http://example.com/" + "x" * 8192,
+    )),
+    ("volumes", [{"volume_type": "zip_url", "contents": "nothing"}]),
+    ("volumes", [{"volume_type": "huggingface_volume", "repo_id": ""}]),
+    ("volumes", [{"volume_type": "huggingface_volume", "repo_id": "a/b", "repo_type": "attic"}]),
+    ("uploads", None),
+    ("uploads", [{}]),
+    ("uploads", [put(output_upload_type="zip_and_http_put")]),
+    ("uploads", [put(url="gopher://x/")]),
+    ("uploads", [put(relative_path="")]),
+    ("uploads", [put(relative_path="../a")]),
+    ("uploads", [put(relative_path=None)]),
+    ("uploads", [put(form_fields={"a": "b"})]),
+    ("uploads", [put(signed_headers={"a": 1})]),
+    ("uploads", [put(output_upload_type="single_file_post", form_fields=["a"])]),
+    ("on_trusted_miner", "yes"),
+    ("use_gpu", 1),
+    ("target_validator_hotkey", None),
+    ("tag", "t" * 256),
+    ("max_attempts", 0),
+    ("max_attempts", 11),
+    ("colour", "red"),
+]  # fmt: skip
+
+RIGHT: list[dict[str, Any]] = [
+    {},
+    {"executor_class": "operators.own.class"},
+    {"docker_image": "host:5000/name"},
+    {"job_namespace": "SN123.0"},
+    {"args": ["", " ", "--x", "ż\n\t", LONGEST]},
+    {"env": {"A": "", "b.c": " = ", "Ż": "x" * 1000}},
+    {"artifacts_dir": "/artifacts"},
+    {"artifacts_dir": "/output/results"},
+    {"artifacts_dir": None},
+    dict.fromkeys(SPECIFIC_LIMITS, 0),
+    dict.fromkeys(SPECIFIC_LIMITS, MAX_LIMIT),
+    {"streaming_details": {"public_key": "PEM"}},
+    {"volumes": [], "uploads": []},
+    {"volumes": [inline("a/plain.txt"), inline(None, zipped()), inline("dir", zipped()), inline("dir/b", b"")]},
+    {"volumes": [inline("a"), inline("a"), single("a")]},
+    {"volumes": [single("a/b", "http://127.0.0.1:8080/x?y=%20z#f"), single("c", "https://[::1]:1/ż")]},
+    {"volumes": [{"volume_type": "zip_url", "contents": "https://example.com/x.zip", "relative_path": None}]},
+    {"volumes": [{"volume_type": "huggingface_volume", "repo_id": "a/b", "allow_patterns": ["*.json"]}]},
+    {
+        "uploads": [
+            put(),
+            put(signed_headers={"x-a": "b"}),
+            put(output_upload_type="single_file_post", form_fields={}),
+        ]
+    },
+    {"max_attempts": 1},
+]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda x: repr(x)[:50])
+def test_a_wrong_value_is_refused_and_its_field_is_named(field: str, value: object) -> None:
+    """The error has the wire's shape, names that field alone, and says something."""
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(MINIMAL | {field: value})
+    errors = field_errors(refused.value)
+    assert set(errors) == {field}
+    assert all(message.strip() for message in errors[field])
+
+
+@pytest.mark.parametrize("field", ["executor_class", "docker_image"])
+def test_a_missing_value_is_named(field: str) -> None:
+    """Class and image have no default on the wire."""
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate({name: value for name, value in MINIMAL.items() if name != field})
+    assert list(field_errors(refused.value)) == [field]
+
+
+def test_arguments_and_environment_share_one_limit() -> None:
+    """Each may be fine alone; together they must fit what Linux takes."""
+    half = {str(n): "x" * (MAX_STRING_BYTES - 2) for n in range(4)}
+    JobSpec.model_validate(MINIMAL | {"args": [LONGEST] * 4, "env": half})
+    with pytest.raises(ValidationError, match="together"):
+        JobSpec.model_validate(MINIMAL | {"args": [*[LONGEST] * 4, ""], "env": half})
+
+
+def test_several_mistakes_are_reported_at_once_each_at_its_place() -> None:
+    """A user mends them in one go."""
+    wrong = {"args": ["ok", 1], "env": {"A": None}, "volumes": [inline("a"), inline("b") | {"contents": "?"}]}
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(MINIMAL | wrong)
+    errors = field_errors(refused.value)
+    assert set(errors) == {"args", "env", "volumes"}
+    assert errors["args"][0].startswith("1: ")
+    assert errors["env"][0].startswith("A: ")
+    assert errors["volumes"][0].startswith("1.inline.contents: ")
+    assert "base64" in errors["volumes"][0]
+
+
+@pytest.mark.parametrize("fields", RIGHT, ids=lambda x: repr(x)[:50])
+def test_a_right_value_is_kept_as_it_came(fields: dict[str, Any]) -> None:
+    """Nothing is trimmed, sorted or coerced; reading the printed form gives the same again."""
+    spec = JobSpec.model_validate(MINIMAL | fields)
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+    for name, value in fields.items():
+        if name not in ("volumes", "uploads", "streaming_details"):
+            assert getattr(spec, name) == value
+
+
+def test_the_defaults_are_those_of_the_wire() -> None:
+    """What a client leaves out means what it meant when it signed."""
+    spec = JobSpec.model_validate(MINIMAL)
+    assert (spec.args, spec.env, spec.volumes, spec.uploads) == ([], {}, [], [])
+    assert (spec.download_time_limit, spec.execution_time_limit, spec.upload_time_limit) == (0, 0, 0)
+    assert spec.streaming_start_time_limit == 5
+    assert spec.artifacts_dir is None
+    assert not spec.is_streaming
+
+
+def test_an_empty_artifacts_directory_means_none() -> None:
+    """The wire knows both spellings of nothing."""
+    assert JobSpec.model_validate(MINIMAL | {"artifacts_dir": ""}).artifacts_dir is None
+
+
+def test_secrets_stay_out_of_the_printed_form() -> None:
+    """Inline contents and tokens do not reach a log through `repr`."""
+    hub = {"volume_type": "huggingface_volume", "repo_id": "a/b", "token": "hf_secret"}
+    text = repr(JobSpec.model_validate(MINIMAL | {"volumes": [inline("a", b"private bytes"), hub]}))
+    assert "hf_secret" not in text
+    assert b64(b"private bytes") not in text
+
+
+@given(st.binary(max_size=200))
+def test_inline_contents_come_back_as_the_bytes_that_went_in(content: bytes) -> None:
+    """Standard base64 of any bytes decodes to them, and only a zip is taken for one."""
+    volume = InlineVolume(volume_type="inline", contents=b64(content), relative_path="a")
+    assert decode_contents(volume.contents) == content
+    assert volume.is_zip == (content[:4] in (b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def test_a_zip_is_recognised_also_an_empty_one() -> None:
+    """Published clients send a zip, be it one without members."""
+    for archive in (zipped(), b"PK\x05\x06" + b"\0" * 18):
+        assert InlineVolume(volume_type="inline", contents=b64(archive)).is_zip
+
+
+@given(st.sampled_from(["", "http://", "https://example.com/"]), st.text(max_size=60))
+def test_whatever_a_user_writes_as_url_is_kept_or_refused(beginning: str, rest: str) -> None:
+    """The answer is the URL itself or a ValueError; nothing else is raised and nothing is repaired."""
+    try:
+        assert checked_url(beginning + rest) == beginning + rest
+    except ValueError:
+        return
+
+
+def test_the_five_classes_of_the_published_clients_are_built_in() -> None:
+    """Their names are the wire's; the default is the reference's."""
+    names = "spin_up-4min.gpu-24gb always_on.gpu-24gb always_on.llm.a6000 always_on.test always_on.cpu.8c.16gb"
+    assert set(BUILT_IN) == set(ExecutorClass) == set(names.split())
+    assert DEFAULT_CLASS == "spin_up-4min.gpu-24gb"
