@@ -5,7 +5,10 @@
     ├── EngineError        the container engine refused or could not be reached
     ├── FacilitatorError   the facilitator refused or could not be reached
     ├── LimitReached       a stage used up its time; whose time it was decides the outcome
-    └── Fenced             the attempt is no longer ours: stop everything, report nothing
+    ├── Fenced             the attempt is no longer ours: stop everything, report nothing
+    ├── WorkspaceError     a directory of an attempt could not be made or removed, or this kernel cannot guard it
+    ├── Stopped            stays in `threads`: the caller of blocking work was cancelled
+    └── RefusedArchive     stays in `archive`: what an archive holds is not taken
 
 Errors of libraries (pycurl, zipfile, aiodocker, OSError) are translated where they are caught, with
 ``raise ... from``; no caller above that place needs to know which library was at work.
@@ -82,3 +85,15 @@ class LimitReached(ExecutorError):  # noqa: N818 - not a mistake: the caller say
 
 class Fenced(ExecutorError):  # noqa: N818 - a state that ends the attempt, not a mistake
     """The attempt was given to somebody else or its lease ran out; nothing may be reported any more."""
+
+
+class WorkspaceError(ExecutorError):
+    """An attempt's directory could not be made or removed, or this kernel cannot guard it."""
+
+
+class Stopped(ExecutorError):  # noqa: N818 - not a mistake; it never leaves `threads.run`
+    """Blocking work noticed that its caller was cancelled."""
+
+
+class RefusedArchive(ExecutorError):  # noqa: N818 - what was decided; `archive.unpack` makes a `JobFailure` of it
+    """An archive holds what is not taken; the message continues the volume's name."""

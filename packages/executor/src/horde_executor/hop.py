@@ -1,0 +1,240 @@
+"""One GET request through libcurl: connected only where the egress rules allow, watched and cancellable.
+
+Everything foreign about libcurl ends here: what went wrong comes back as a value in the user's words. Redirects
+are not followed; each hop is a request of its own, judged like the first.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import certifi
+import pycurl
+
+from horde_core.outcomes import Reason, Stage
+from horde_executor import threads
+from horde_executor.egress import Egress
+from horde_executor.errors import JobFailure
+from horde_executor.urls import Target
+
+_LOOK_S = 0.05  # how long cancellation may go unnoticed
+_BUFFER = 512 * 1024  # libcurl's largest
+_MILLISECONDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a download bears with a server. Times in seconds; `tries` counts requests without progress."""
+
+    connect_s: float = 15
+    stall_s: int = 30
+    tries: int = 6
+    pause_s: float = 0.5
+    longest_pause_s: float = 30
+    longest_retry_after_s: float = 120
+
+
+@dataclass(slots=True)
+class Head:
+    """Status and headers of an answer; names in lower case, the first of several wins."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    complete: bool = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the body is (part of) the file that was asked for."""
+        return self.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+
+    def __str__(self) -> str:
+        """The status with its name, as people know it."""
+        try:
+            return f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            return str(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The request failed in a way that may pass. `why` continues "it could not be fetched: "."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request will never succeed. `why` continues "it cannot be fetched: "."""
+
+    why: str
+
+
+def ca_file() -> str:
+    """The certificates that servers are judged by: SSL_CERT_FILE where it is set, else Mozilla's."""
+    return os.environ.get("SSL_CERT_FILE") or certifi.where()
+
+
+class Line:
+    """A libcurl handle with its connection, used for one request after the other, in one thread."""
+
+    def __init__(self, egress: Egress, patience: Patience) -> None:
+        self._egress = egress
+        self._patience = patience
+        self._ca_file = ca_file()
+        self._multi = pycurl.CurlMulti()
+        self._curl = pycurl.Curl()
+
+    def get(
+        self,
+        target: Target,
+        headers: Sequence[str],
+        consume: Callable[[Head, bytes], None],
+        stop: threading.Event,
+        tick: Callable[[], None],
+    ) -> Head | Broken | Refused:
+        """Request `target` and hand the body of a 200 or 206 to `consume`; other bodies are not read.
+
+        `tick` is called about every 50 ms or more often. What `consume` raises ends the request and is raised.
+
+        Raises:
+            Stopped: `stop` was set.
+        """
+        exchange = _Exchange(target, self._egress, consume)
+        self._prepare(target, headers, exchange)
+        self._multi.add_handle(self._curl)
+        try:
+            while self._multi.perform()[1]:
+                threads.check(stop)
+                tick()
+                self._multi.select(_LOOK_S)
+            failed = self._multi.info_read()[2]
+        finally:
+            self._multi.remove_handle(self._curl)
+            exchange.release()
+        if exchange.error is not None:
+            raise exchange.error
+        if failed and not exchange.cut:
+            return self._explain(failed[0][1], failed[0][2], exchange)
+        return exchange.head
+
+    def close(self) -> None:
+        """Let the connection go. It may take seconds while a name is being resolved."""
+        self._curl.close()
+        self._multi.close()
+
+    def _prepare(self, target: Target, headers: Sequence[str], exchange: "_Exchange") -> None:
+        curl = self._curl
+        curl.reset()
+        curl.setopt(pycurl.URL, target.url)
+        curl.setopt(pycurl.PATH_AS_IS, 1)  # presigned URLs are signed as they are written
+        curl.setopt(pycurl.HTTPHEADER, ["Accept: */*", "Accept-Encoding: identity", *headers])
+        curl.setopt(pycurl.USERAGENT, "compute-horde-executor")
+        curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)  # one transfer, one connection
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.PROXY, "")  # a proxy would connect where nobody judges
+        curl.setopt(pycurl.NETRC, 0)
+        curl.setopt(pycurl.CAINFO, self._ca_file)  # the wheel's own default is another distribution's path
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._patience.connect_s * _MILLISECONDS))
+        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+        curl.setopt(pycurl.LOW_SPEED_TIME, self._patience.stall_s)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, exchange.open_socket)
+        curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
+
+    def _explain(self, code: int, text: str, exchange: "_Exchange") -> Broken | Refused:
+        target = exchange.target
+        if exchange.refusals and not exchange.sockets:
+            return Refused(
+                f"its host is {exchange.refusals[-1]}, which jobs may not reach. Use a public URL, or ask the"
+                f" operator of the executor to allow it with --allow-egress {_host_port(target)}"
+            )
+        if code == pycurl.E_SSL_CACERT_BADFILE:
+            raise JobFailure(
+                Stage.DOWNLOAD,
+                Reason.EXECUTOR_ERROR,
+                f"the executor cannot read its file of certificates, {self._ca_file}",
+            )
+        server = _host_port(target)
+        final = {
+            pycurl.E_PEER_FAILED_VERIFICATION: f"the certificate of {server} is not trusted ({text})",
+            pycurl.E_UNSUPPORTED_PROTOCOL: f"{server} does not answer in HTTP",
+            pycurl.E_FTP_WEIRD_SERVER_REPLY: f"{server} does not answer in HTTP",
+            pycurl.E_URL_MALFORMAT: "libcurl cannot read the URL",
+        }
+        if code in final:
+            return Refused(final[code])
+        slow = f"no data came for {self._patience.stall_s} s" if exchange.head.status else "no answer came in time"
+        passing = {
+            pycurl.E_COULDNT_RESOLVE_HOST: f"the host name {target.host} was not found",
+            pycurl.E_COULDNT_CONNECT: f"{server} did not accept the connection",
+            pycurl.E_OPERATION_TIMEDOUT: slow,
+            pycurl.E_PARTIAL_FILE: "the connection broke before the end of the file",
+            pycurl.E_GOT_NOTHING: "the server closed the connection without an answer",
+        }
+        return Broken(passing.get(code) or text or f"libcurl's error {code}")
+
+
+def _host_port(target: Target) -> str:
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    return f"{host}:{target.port}"
+
+
+class _Exchange:
+    """What libcurl calls back with during one request. Nothing may be raised into libcurl."""
+
+    def __init__(self, target: Target, egress: Egress, consume: Callable[[Head, bytes], None]) -> None:
+        self.target = target
+        self.head = Head(0)
+        self.cut = False
+        self.error: BaseException | None = None
+        self.refusals: list[str] = []
+        self.sockets: list[socket.socket] = []
+        self._egress = egress
+        self._consume = consume
+
+    def open_socket(self, _purpose: int, where: pycurl.CurlSockaddr) -> socket.socket | int:
+        """A socket for the address that libcurl connects to next: here, and only here, egress is judged."""
+        try:
+            address = where.addr[0]
+            text = address.decode() if isinstance(address, bytes) else address
+            refusal = self._egress.refusal(text, where.addr[1], self.target.host)
+            if refusal is not None:
+                self.refusals.append(refusal)
+                return pycurl.SOCKET_BAD
+            opened = socket.socket(where.family, where.socktype, where.protocol)
+        except BaseException as error:  # noqa: BLE001 - raised again by `Line.get`
+            self.error = error
+            return pycurl.SOCKET_BAD
+        self.sockets.append(opened)
+        return opened
+
+    def on_header(self, line: bytes) -> None:
+        if line.startswith(b"HTTP/"):
+            status = line.split(b" ", 2)[1:2]
+            self.head = Head(int(status[0]) if status and status[0].strip().isdigit() else 0)
+        elif not line.strip():
+            self.head.complete = True
+        elif not self.head.complete:  # what follows the body are trailers, which say nothing to us
+            name, _, value = line.partition(b":")
+            self.head.headers.setdefault(name.strip().lower().decode("latin-1"), value.strip().decode("latin-1"))
+
+    def on_body(self, data: bytes) -> int | None:
+        if not self.head.has_body:
+            self.cut = True
+            return 0
+        try:
+            self._consume(self.head, data)
+        except BaseException as error:  # noqa: BLE001 - raised again by `Line.get`
+            self.error = error
+            return 0
+        return None
+
+    def release(self) -> None:
+        """Close our names of the sockets; libcurl works on duplicates."""
+        for opened in self.sockets:
+            opened.close()
