@@ -162,3 +162,10 @@ def test_the_diagram_draws_every_move_once() -> None:
     arrows = [line.split(":")[0].strip() for line in diagram().splitlines()[1:]]
     expected = [f"{m.source} --> {m.target}" for m in TABLE]
     assert sorted(arrows) == sorted([*expected, "[*] --> sent", *(f"{end} --> [*]" for end in END)])
+
+
+def test_the_diagrams_labels_hold_nothing_that_mermaid_reads_as_syntax() -> None:
+    """A colon or semicolon inside a label ends it there, and the page shows an error instead of a picture."""
+    for line in diagram().splitlines()[1:]:
+        assert ";" not in line
+        assert line.count(":") <= 1

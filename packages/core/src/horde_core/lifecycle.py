@@ -74,10 +74,10 @@ def _moves() -> tuple[Move, ...]:
     s = Status
     forward = (
         Move(s.SENT, s.RECEIVED, "queued for its class"),
-        Move(s.RECEIVED, s.ACCEPTED, "claimed by an executor; attempt n begins", begins_attempt=True),
+        Move(s.RECEIVED, s.ACCEPTED, "claimed by an executor, attempt n begins", begins_attempt=True),
         Move(s.ACCEPTED, s.EXECUTOR_READY, "image present, workspace made, container created"),
         Move(s.EXECUTOR_READY, s.VOLUMES_READY, "all inputs in place"),
-        Move(s.VOLUMES_READY, s.STREAMING_READY, "streaming: /health answered, endpoint published"),
+        Move(s.VOLUMES_READY, s.STREAMING_READY, "the streaming server answered, its endpoint is published"),
         Move(s.VOLUMES_READY, s.EXECUTION_DONE, "container ended or was stopped at its limit"),
         Move(s.STREAMING_READY, s.EXECUTION_DONE, "container ended or was stopped at its limit"),
         Move(s.EXECUTION_DONE, s.COMPLETED, "outputs uploaded, artifacts stored"),
