@@ -1,16 +1,8 @@
-"""The part of pycurl that the executor uses; the wheel ships no types of its own."""
-
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
-class error(Exception): ...
-
-class CurlSockaddr(NamedTuple):
-    family: int
-    socktype: int
-    protocol: int
-    addr: tuple[str | bytes, int] | tuple[str | bytes, int, int, int]
+_Where: TypeAlias = tuple[int, int, int, tuple[str | bytes, int] | tuple[str | bytes, int, int, int]]
 
 BUFFERSIZE: Final[int]
 CAINFO: Final[int]
@@ -45,12 +37,8 @@ E_URL_MALFORMAT: Final[int]
 E_FTP_WEIRD_SERVER_REPLY: Final[int]
 E_GOT_NOTHING: Final[int]
 
-Option = (
-    str
-    | int
-    | Sequence[str]
-    | Callable[[bytes], int | None]
-    | Callable[[int, CurlSockaddr], socket.socket | int]
+Option: TypeAlias = (
+    str | int | Sequence[str] | Callable[[bytes], int | None] | Callable[[int, _Where], socket.socket | int]
 )
 
 class Curl:

@@ -24,6 +24,9 @@ _LOOK_S = 0.05  # how long cancellation may go unnoticed
 _BUFFER = 512 * 1024  # libcurl's largest
 _MILLISECONDS = 1000
 
+# As pycurl passes it: family, type, protocol, and the address in the form of the socket module.
+_Where = tuple[int, int, int, tuple[str | bytes, int] | tuple[str | bytes, int, int, int]]
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -197,16 +200,16 @@ class _Exchange:
         self._egress = egress
         self._consume = consume
 
-    def open_socket(self, _purpose: int, where: pycurl.CurlSockaddr) -> socket.socket | int:
+    def open_socket(self, _purpose: int, where: _Where) -> socket.socket | int:
         """A socket for the address that libcurl connects to next: here, and only here, egress is judged."""
         try:
-            address = where.addr[0]
+            family, kind, protocol, (address, port, *_) = where
             text = address.decode() if isinstance(address, bytes) else address
-            refusal = self._egress.refusal(text, where.addr[1], self.target.host)
+            refusal = self._egress.refusal(text, port, self.target.host)
             if refusal is not None:
                 self.refusals.append(refusal)
                 return pycurl.SOCKET_BAD
-            opened = socket.socket(where.family, where.socktype, where.protocol)
+            opened = socket.socket(family, kind, protocol)
         except BaseException as error:  # noqa: BLE001 - raised again by `Line.get`
             self.error = error
             return pycurl.SOCKET_BAD
