@@ -11,7 +11,8 @@
 | 130 | cancelled, or left with Ctrl-C |
 """
 
-from horde_core.outcomes import AnyOutcome, Failed, Fault, Reason, Rejected, Succeeded, fault_of
+from dataclasses import dataclass
+from typing import Literal
 
 JOB_FAILED = 1
 STOPPED_AT_LIMIT = 124
@@ -21,20 +22,25 @@ COMMAND_NOT_FOUND = 127
 CANCELLED = 130
 
 
-def exit_code(outcome: AnyOutcome) -> int:
+@dataclass(frozen=True, slots=True)
+class End:
+    """What decides about the code: how the job ended, why if it did not complete, and the container's own code."""
+
+    status: Literal["completed", "failed", "rejected"]
+    reason: str | None = None
+    fault: Literal["job", "horde"] | None = None
+    container_code: int | None = None
+    stopped_at_limit: bool = False
+
+
+def exit_code(end: End) -> int:
     """What the shell is told of a job's end."""
-    match outcome:
-        case Succeeded(stopped_at_limit=True):
-            return STOPPED_AT_LIMIT
-        case Succeeded():
-            return 0
-        case Rejected():
-            return REJECTED
-        case Failed(reason=Reason.CANCELLED):
-            return CANCELLED
-        case Failed(reason=Reason.COMMAND_NOT_FOUND):
-            return COMMAND_NOT_FOUND
-        case Failed(reason=reason) if fault_of(reason) is Fault.HORDE:
-            return HORDE_FAILED
-        case Failed(exit_code=code):
-            return code or JOB_FAILED
+    if end.status == "completed":
+        return STOPPED_AT_LIMIT if end.stopped_at_limit else 0
+    if end.status == "rejected":
+        return REJECTED
+    if end.fault == "horde":
+        return HORDE_FAILED
+    by_reason = {"cancelled": CANCELLED, "command_not_found": COMMAND_NOT_FOUND}
+    # A job that failed must not look successful, also when its container ended with 0.
+    return by_reason.get(end.reason or "") or end.container_code or JOB_FAILED

@@ -8,14 +8,6 @@ from bittensor_wallet import Keypair, keyfile
 
 from horde_cli.errors import HotkeyError
 
-WALLET = "horde"
-HOTKEY = "default"
-
-
-def wallet_file(wallets: Path, wallet: str = WALLET, hotkey: str = HOTKEY) -> Path:
-    """Where Bittensor keeps a hotkey below a directory of wallets."""
-    return wallets / wallet / "hotkeys" / hotkey
-
 
 def open_or_make(path: Path) -> Keypair:
     """The hotkey in a file; made when the file does not exist.

@@ -1,21 +1,76 @@
 """The facilitator and the executor, each in this process until it is asked to end.
 
-`horde facilitator` and `horde executor run` come here, and so do the children of `horde up`.
+`horde facilitator` and `horde executor run` are `facilitator` and `executor` here; the children of `horde up`
+share `facilitate` and `execute`.
 """
 
 import asyncio
+import contextlib
+import logging
+import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 
+from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
+from horde_cli.up.directory import take_lock
 
 Ready = Callable[[str], None]
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def facilitator(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]]) -> None:
+    """Serve the API in the foreground.
+
+    Raises:
+        StartError: the directory cannot be used.
+    """
+    log_to_stderr()
+    with _held(data):
+        asyncio.run(facilitate(data, host, port, admit, _print_ready))
+
+
+def executor(
+    *,
+    facilitator_url: str,
+    data: Path,
+    hotkey: Path,
+    classes: Iterable[str],
+    slots: int,
+    allow_egress: Iterable[str],
+) -> None:
+    """Run jobs in the foreground.
+
+    Raises:
+        StartError: the directory cannot be used.
+        HotkeyError: the hotkey cannot be used.
+    """
+    log_to_stderr()
+    with _held(data):
+        address = open_or_make(hotkey).ss58_address
+        print(
+            f"horde: this executor is {address}; it is let in by: horde facilitator --admit executor={address}",
+            file=sys.stderr,
+        )
+        asyncio.run(
+            execute(
+                facilitator_url=lambda: facilitator_url,
+                data=data,
+                hotkey=hotkey,
+                classes=classes,
+                slots=slots,
+                allow_egress=allow_egress,
+                ready=_print_ready,
+            )
+        )
 
 
 async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], ready: Ready) -> None:
     """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it."""
     from horde_facilitator.serve import serve
+
     from horde_facilitator.settings import Settings
 
     admitted = {role: frozenset(hotkeys) for role, hotkeys in admit.items()}
@@ -23,6 +78,7 @@ async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Itera
 
 
 async def execute(
+    *,
     facilitator_url: Callable[[], str],
     data: Path,
     hotkey: Path,
@@ -33,24 +89,48 @@ async def execute(
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
 
-    SIGTERM and SIGINT hand the running jobs back and end it.
+    `facilitator_url` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
     """
     from horde_executor.agent import run
+
     from horde_executor.settings import Settings
 
+    url = facilitator_url()
     settings = Settings(
-        facilitator_url=facilitator_url(),
+        facilitator_url=url,
         data=data,
         classes=tuple(classes),
         hotkey=open_or_make(hotkey),
         slots=slots,
         allow_egress=tuple(allow_egress),
     )
-    agent = asyncio.create_task(run(settings))
-    loop = asyncio.get_running_loop()
+    agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.cancel)
-    try:
+        asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
         await agent
-    except asyncio.CancelledError:
-        pass
+
+
+def log_to_stderr() -> None:
+    """Send the log of this process to its standard error."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+
+
+def _print_ready(url: str) -> None:
+    print(f"ready {url}", flush=True)
+
+
+@contextlib.contextmanager
+def _held(data: Path) -> Generator[None]:
+    """Hold a directory, so that no two processes work in it."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = take_lock(data / "lock")
+    except OSError as error:
+        raise StartError(f"cannot use {data} ({error.strerror})", "choose another --data") from error
+    if lock is None:
+        raise StartError(f"{data} is used by another process", "choose another --data")
+    try:
+        yield
+    finally:
+        os.close(lock)

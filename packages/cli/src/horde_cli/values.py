@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
+from horde_core.classes import BUILT_IN
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -50,7 +51,8 @@ def limits(texts: Iterable[str]) -> StageLimits:
         match = _DURATION.fullmatch(value)
         if name not in StageLimits.__slots__ or not equals or match is None:
             raise BadUsage(
-                f"--limit {item!r} cannot be read", "write it like download=30,execution=10m,upload=60 (seconds, m, h)"
+                f"--limit {item!r} cannot be read",
+                "write it like download=30,execution=10m,upload=1h",
             )
         found = replace(found, **{name: int(match[1]) * _UNITS[match[2]]})
     return found
@@ -102,6 +104,11 @@ def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:
             raise BadUsage(f"--admit {text!r} cannot be read", "write it like user=SS58 or executor=SS58")
         found[role].add(hotkey)
     return {role: frozenset(hotkeys) for role, hotkeys in found.items()}
+
+
+def executor_classes(texts: Iterable[str]) -> list[str]:
+    """The classes to serve: those named, or all that are built in."""
+    return list(dict.fromkeys(texts)) or [str(name) for name in BUILT_IN]
 
 
 def _is_address(text: str) -> bool:

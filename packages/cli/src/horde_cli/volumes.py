@@ -2,23 +2,25 @@
 
 import base64
 import io
-import os
-import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from compute_horde_sdk.v1 import HTTPInputVolume, InlineInputVolume
-
 from horde_cli.errors import BadUsage
 from horde_cli.values import InputOption
 
-MOUNT = "/volume"
-# The facilitator takes 32 MiB of JSON; base64 turns 3 bytes into 4, and the rest of the job needs room too.
-MAX_LOCAL_BYTES = 23 * 1024**2
+MOUNT = "/volume/"
+MIB = 1024**2
+# A job's description may hold 32 MiB, with everything in base64; the rest of it needs some room too.
+MAX_ENCODED = 31 * MIB
+# What is larger than this does not shrink below that by being packed, so it is not even read.
+MAX_LOCAL = 256 * MIB
+
+Volume = InlineInputVolume | HTTPInputVolume
 
 
-def volumes(options: Iterable[InputOption]) -> dict[str, InlineInputVolume | HTTPInputVolume]:
+def volumes(options: Iterable[InputOption]) -> dict[str, Volume]:
     """The volumes for some `--input` options, reading what is local.
 
     A file becomes a file, whatever is in it; a directory becomes its content; a URL is fetched by the executor.
@@ -26,103 +28,66 @@ def volumes(options: Iterable[InputOption]) -> dict[str, InlineInputVolume | HTT
     Raises:
         BadUsage: a source cannot be read, is neither file nor directory, or all together are too large.
     """
-    found: dict[str, InlineInputVolume | HTTPInputVolume] = {}
-    trees: dict[str, _Tree] = {}
-    budget = _Budget()
-    for option in options:
-        source = Path(option.source).expanduser()
-        if option.is_url:
-            found[option.target] = HTTPInputVolume(url=option.source)
-        elif source.is_dir():
-            tree = trees.setdefault(option.target, _Tree())
-            for name, path in _walk(source):
-                if path.is_dir():
-                    tree.add_directory(name)
-                else:
-                    tree.add_file(name, path.stat().st_mode, budget.read(path))
-        else:
-            parent, name = _place_of_file(option, source)
-            data = budget.read(source)
-            if data.startswith(b"PK"):
-                # An inline volume that is a zip is unpacked; this one was named as a file, so it travels in another.
-                trees.setdefault(parent, _Tree()).add_file(name, source.stat().st_mode, data)
+    chosen = list(options)
+    local = {option.target: Path(option.source).expanduser() for option in chosen if not option.is_url}
+    _check_size(local.values())
+    found: dict[str, Volume] = {}
+    archives: dict[str, bytes] = {}
+    for option in chosen:
+        try:
+            if option.is_url:
+                found[option.target] = HTTPInputVolume(url=option.source)
+            elif local[option.target].is_dir():
+                key = option.target if option.target != MOUNT.rstrip("/") else MOUNT
+                found[key] = InlineInputVolume.from_directory(local[option.target], compress=True)
             else:
-                found[option.target] = _inline(data)
-    # The root of all volumes is spelled with its slash in the reference.
-    found.update({target if target != MOUNT else f"{MOUNT}/": tree.volume() for target, tree in trees.items()})
+                data = _file(option.target, local[option.target])
+                if zipfile.is_zipfile(io.BytesIO(data)) or data.startswith(b"PK"):
+                    archives[option.target] = data
+                else:
+                    found[option.target] = _inline(data)
+        except (OSError, ValueError) as error:
+            raise BadUsage(f"--input {option.target}: {error}") from error
+    if archives:
+        _add_archives(archives, found)
+    if (
+        sum(len(volume.contents) for volume in found.values() if isinstance(volume, InlineInputVolume))
+        > MAX_ENCODED
+    ):
+        raise BadUsage(
+            "--input: the local files are too large to travel in a job", "serve them at a URL and give that"
+        )
     return found
 
 
-def _place_of_file(option: InputOption, source: Path) -> tuple[str, str]:
+def _check_size(sources: Iterable[Path]) -> None:
+    files = [file for source in sources for file in (source.rglob("*") if source.is_dir() else [source])]
+    if sum(file.stat().st_size for file in files if file.is_file()) > MAX_LOCAL:
+        raise BadUsage(f"--input: the local files hold more than {MAX_LOCAL // MIB} MiB", "serve them at a URL")
+
+
+def _file(target: str, source: Path) -> bytes:
     if not source.exists():
         raise BadUsage(f"--input: {source} does not exist", "name a file, a directory, or an http(s) URL")
     if not source.is_file():
         raise BadUsage(f"--input: {source} is neither a file nor a directory")
-    parent, _, name = option.target.rpartition("/")
-    if not parent:
-        raise BadUsage(f"--input: {source} is a file, so it needs a name", f"write {MOUNT}/{source.name}={source}")
-    return parent, name
+    if target == MOUNT.rstrip("/"):
+        raise BadUsage(f"--input: {source} is a file, so it needs a name", f"write {MOUNT}{source.name}={source}")
+    return source.read_bytes()
 
 
-class _Budget:
-    """How many bytes may still travel."""
-
-    def __init__(self) -> None:
-        self._left = MAX_LOCAL_BYTES
-
-    def read(self, path: Path) -> bytes:
-        try:
-            size = path.stat().st_size
-            if size <= self._left:
-                data = path.read_bytes()
-                self._left -= len(data)
-                return data
-        except OSError as error:
-            raise BadUsage(f"--input: cannot read {path} ({error.strerror})") from error
+def _add_archives(archives: dict[str, bytes], found: dict[str, Volume]) -> None:
+    """An inline volume that is a zip is unpacked; zip files that were named as files travel inside another one."""
+    if MOUNT in found:
         raise BadUsage(
-            f"--input: the local files hold more than {MAX_LOCAL_BYTES // 1024**2} MiB together",
-            "serve the large ones at a URL and give that",
+            "--input: a zip file cannot go along with a directory at /volume", "put it into that directory"
         )
-
-
-class _Tree:
-    """A zip archive in the making, which becomes the content of a directory."""
-
-    def __init__(self) -> None:
-        self._buffer = io.BytesIO()
-        self._archive = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_DEFLATED)
-
-    def add_directory(self, name: str) -> None:
-        self._archive.writestr(zipfile.ZipInfo(f"{name}/"), b"")
-
-    def add_file(self, name: str, mode: int, data: bytes) -> None:
-        member = zipfile.ZipInfo(name)
-        member.compress_type = zipfile.ZIP_DEFLATED
-        # The upper half holds the Unix mode, so that programs stay executable.
-        member.external_attr = (stat.S_IFREG | stat.S_IMODE(mode)) << 16
-        self._archive.writestr(member, data)
-
-    def volume(self) -> InlineInputVolume:
-        self._archive.close()
-        return _inline(self._buffer.getvalue())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for target, data in archives.items():
+            archive.writestr(target.removeprefix(MOUNT), data)
+    found[MOUNT] = _inline(buffer.getvalue())
 
 
 def _inline(data: bytes) -> InlineInputVolume:
     return InlineInputVolume(contents=base64.b64encode(data).decode())
-
-
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Everything below a directory with its name relative to that, in a stable order."""
-    for directory, below, files in os.walk(root):
-        below.sort()
-        here = Path(directory)
-        for name in below:
-            path = here / name
-            if path.is_symlink():
-                raise BadUsage(f"--input: {path} is a link to a directory", "give that as an input of its own")
-            yield path.relative_to(root).as_posix(), path
-        for name in sorted(files):
-            path = here / name
-            if not path.is_file():
-                raise BadUsage(f"--input: {path} is no regular file", "remove it, or name single files")
-            yield path.relative_to(root).as_posix(), path

@@ -69,8 +69,8 @@ def _root(address: str, info: dict[str, Any]) -> list[Finding]:
 def _unreachable(address: str, error: Exception) -> Finding:
     detail = f"no engine at {address} ({error})"
     if isinstance(error, PermissionError):
-        return fail("docker", detail, "join the group that may use it: sudo usermod -aG docker $USER, then log in anew")
-    return fail("docker", detail, "install Docker and start it (systemctl start docker, or dockerd), or set DOCKER_HOST")
+        return fail("docker", detail, "join its group: sudo usermod -aG docker $USER, then log in anew")
+    return fail("docker", detail, "install Docker and start it (systemctl start docker), or set DOCKER_HOST")
 
 
 def _ask(address: str, path: str) -> dict[str, Any]:

@@ -1,28 +1,30 @@
-"""What runs in a child of the supervisor: `python -m horde_cli.up.child facilitator|executor SETTINGS`."""
+"""What runs in a child of the supervisor: `python -m horde_cli.up.child facilitator|executor`.
+
+Its settings come as the first line on standard input.
+"""
 
 import asyncio
 import contextlib
 import ctypes
 import json
-import logging
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-from horde_cli.serving import execute, facilitate
+from horde_cli.serving import execute, facilitate, log_to_stderr
 
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
 def main() -> int:
     """Run one part until SIGTERM; returns the exit code."""
-    role, settings = sys.argv[1], json.loads(sys.argv[2])
+    role, settings = sys.argv[1], json.loads(sys.stdin.readline())
     end_with_parent(settings["parent"])
     os.set_inheritable(settings["lock"], False)  # the directory is held by us, not by what we start
     os.set_inheritable(settings["notes"], False)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     try:
         asyncio.run(facilitator(settings) if role == "facilitator" else executor(settings))
     except Exception as error:
@@ -56,7 +58,7 @@ async def facilitator(settings: dict[str, Any]) -> None:
 
 
 async def executor(settings: dict[str, Any]) -> None:
-    """Run jobs; where the facilitator is comes on standard input, when it is known."""
+    """Run jobs; where the facilitator is comes as a second line, when it is known."""
     await execute(
         facilitator_url=lambda: sys.stdin.readline().strip(),
         data=Path(settings["data"]),

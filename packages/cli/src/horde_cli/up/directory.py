@@ -26,7 +26,8 @@ class Directory:
         self.facilitator = root / "facilitator"
         self.executor = root / "executor"
         self.executor_hotkey = root / "executor" / "hotkey"
-        self.wallets = root / "wallets"
+        # Where a Bittensor wallet `horde` below `wallets` has its hotkey `default`.
+        self.user_hotkey = root / "wallets" / "horde" / "hotkeys" / "default"
         self.client_config = root / "client.toml"
         self.logs = root / "logs"
         self._running = root / "up.json"
@@ -46,13 +47,7 @@ class Directory:
 
         The children inherit it, so a supervisor that was killed leaves the directory only when they are gone.
         """
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return take_lock(self._lock)
 
     def running(self) -> Running | None:
         """Who serves from here now, as far as it has said so and is alive."""
@@ -81,3 +76,18 @@ def write_whole(path: Path, text: str) -> None:
     with open(descriptor, "w") as file:  # noqa: PTH123 - a descriptor, for its mode
         file.write(text)
     draft.replace(path)
+
+
+def take_lock(path: Path) -> int | None:
+    """Lock a file: a descriptor that holds it until every copy is closed; None if somebody else does.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

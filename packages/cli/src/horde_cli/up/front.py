@@ -7,24 +7,25 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from horde_cli.errors import StartError
-from horde_cli.hotkeys import open_or_make, wallet_file
+from horde_cli.hotkeys import open_or_make
 from horde_cli.up.directory import STOP_SIGNALS, Directory, Running
+from horde_cli.values import executor_classes
 
 # A first `horde up` on a slow disk, or the children of one that was killed, need some seconds.
 PATIENCE_S = 60.0
 POLL_S = 0.1
 
 
-def up(  # noqa: PLR0917 - the options of the command
+def up(
+    *,
     data: Path,
     host: str,
     port: int,
     slots: int,
     allow_egress: Iterable[str],
-    classes: Iterable[str],
     admit: Mapping[str, frozenset[str]],
 ) -> None:
     """Serve from `data` in the place of this process; returns only when another process serves from there.
@@ -40,12 +41,12 @@ def up(  # noqa: PLR0917 - the options of the command
     except OSError as error:
         raise StartError(f"cannot use {directory.root} ({error.strerror})", "choose another --data") from error
     if isinstance(held, Running):
-        print(f"ready {held.url}", flush=True)  # noqa: T201 - the answer that is promised on stdout
-        print(f"horde: already running as process {held.pid}; its options stay", file=sys.stderr)  # noqa: T201
+        print(f"ready {held.url}", flush=True)
+        print(f"horde: already running as process {held.pid}; its options stay", file=sys.stderr)
         return
-    user = open_or_make(wallet_file(directory.wallets))
+    user = open_or_make(directory.user_hotkey)
     executor = open_or_make(directory.executor_hotkey)
-    plan = {
+    plan: dict[str, Any] = {
         "data": str(directory.root),
         "lock": held,
         "facilitator": {
@@ -60,7 +61,7 @@ def up(  # noqa: PLR0917 - the options of the command
         "executor": {
             "data": str(directory.executor),
             "hotkey": str(directory.executor_hotkey),
-            "classes": list(classes),
+            "classes": executor_classes(()),
             "slots": slots,
             "allow_egress": list(allow_egress),
         },
@@ -86,11 +87,16 @@ def _hold_or_find(directory: Directory) -> int | Running:
         time.sleep(POLL_S)
 
 
-def _become_supervisor(plan: dict[str, object], lock: int) -> NoReturn:
+def _become_supervisor(plan: dict[str, Any], lock: int) -> NoReturn:
     os.set_inheritable(lock, True)
     # The mask outlives the exec: a signal in between waits until the supervisor listens.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     # Two arenas are enough for processes that mostly wait; glibc's default would keep more memory for each thread.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    command = [sys.executable, "-m", "horde_cli.up.supervisor", json.dumps(plan)]
+    reader, writer = os.pipe()
+    os.write(writer, json.dumps(plan).encode())
+    os.close(writer)
+    os.set_inheritable(reader, True)
+    # The plan travels in a pipe, so that a list of processes stays readable.
+    command = [sys.executable, "-m", "horde_cli.up.supervisor", str(plan["data"]), str(reader)]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is wanted

@@ -19,11 +19,13 @@ CHUNK = 65536
 class Child:
     """A child process over its lives.
 
-    It tells on a pipe of its own, in lines, that it is ``ready URL`` or has ``failed WHY``; what it prints goes into
-    its log. It lives in a session of its own, so the Ctrl-C of a terminal does not reach it.
+    It tells on a pipe of its own, in lines, that it is ``ready URL`` or has ``failed WHY``; what it prints goes
+    into its log. It lives in a session of its own, so the Ctrl-C of a terminal does not reach it.
     """
 
-    def __init__(self, role: str, settings: dict[str, Any], log: LogFile, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, role: str, settings: dict[str, Any], log: LogFile, selector: selectors.BaseSelector
+    ) -> None:
         self.role = role
         self.settings = settings
         self.log = log
@@ -44,7 +46,7 @@ class Child:
         log_read, log_write = os.pipe()
         settings = {**self.settings, "parent": os.getpid(), "notes": notes_write, "lock": lock}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "horde_cli.up.child", self.role, json.dumps(settings)],
+            [sys.executable, "-m", "horde_cli.up.child", self.role],
             stdin=subprocess.PIPE,
             stdout=log_write,
             stderr=log_write,
@@ -53,15 +55,16 @@ class Child:
         )
         os.close(notes_write)
         os.close(log_write)
+        self.send(json.dumps(settings))
         self._listen(notes_read, self._hear)
         self._listen(log_read, self.log.write)
 
-    def send_line(self, text: str) -> None:
-        """Write one line to its standard input, and close that."""
+    def send(self, line: str) -> None:
+        """Write one line to its standard input."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # it died; whoever watches it will see that
-                self._process.stdin.write(f"{text}\n".encode())
-                self._process.stdin.close()
+                self._process.stdin.write(f"{line}\n".encode())
+                self._process.stdin.flush()
 
     def signal(self, number: int) -> None:
         """Send a signal, if it lives."""

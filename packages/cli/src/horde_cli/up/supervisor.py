@@ -1,7 +1,7 @@
 """The process that a `horde up` is: it starts facilitator and executor, keeps them running, ends them in order.
 
-One thread and one selector; no event loop, so that it stays small. The children ask the kernel to end them when this
-process is gone.
+One thread and one selector; no event loop, so that it stays small. The children ask the kernel to end them when
+this process is gone.
 """
 
 import contextlib
@@ -36,8 +36,9 @@ class StopAskedError(Exception):
 
 
 def main() -> int:
-    """Supervise by the plan that `horde_cli.up.front` made; returns the exit code."""
-    supervisor = Supervisor(json.loads(sys.argv[1]))
+    """Supervise by the plan that `horde_cli.up.front` left in a pipe; returns the exit code."""
+    with open(int(sys.argv[2])) as plan:  # noqa: PTH123 - a descriptor
+        supervisor = Supervisor(json.load(plan))
     try:
         supervisor.serve()
     except StartFailedError as error:
@@ -53,7 +54,7 @@ def main() -> int:
 def tell(text: str) -> None:
     """One line for the person in front."""
     with contextlib.suppress(OSError):
-        print(f"horde: {text}", file=sys.stderr, flush=True)  # noqa: T201 - the command's voice
+        print(f"horde: {text}", file=sys.stderr, flush=True)
 
 
 def pause_before_restart(previous_s: float, lived_s: float) -> float:
@@ -73,7 +74,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._facilitator = self._child("facilitator", plan["facilitator"])
         self._executor = self._child("executor", plan["executor"])
-        self._pauses = {child: 0.0 for child in self._children}
+        self._pauses = dict.fromkeys(self._children, 0.0)
         self._restarts: dict[Child, float] = {}
         self._stops_asked = 0
         self._listen_to_signals()
@@ -90,7 +91,7 @@ class Supervisor:
         url = self._wait_until_ready(self._facilitator)
         # A port that the system chose is kept over restarts, or clients would lose their facilitator.
         self._facilitator.settings["port"] = int(url.rstrip("/").rsplit(":", 1)[1])
-        self._executor.send_line(url)
+        self._executor.send(url)
         self._wait_until_ready(self._executor)
         self._announce(url)
         while not self._stops_asked:
@@ -126,14 +127,16 @@ class Supervisor:
                     why = each.failure or f"it {ended}: {each.log.last_line}"
                     raise StartFailedError(f"the {each.role} did not start: {why} (log: {each.log.path})")
             if time.monotonic() > deadline:
-                raise StartFailedError(f"the {child.role} is not ready after {START_S:g} s (log: {child.log.path})")
+                raise StartFailedError(
+                    f"the {child.role} is not ready after {START_S:g} s (log: {child.log.path})"
+                )
         return child.ready
 
     def _announce(self, url: str) -> None:
         write_whole(self._directory.client_config, client_config(url, self._directory))
         self._directory.say_running(url)
         with contextlib.suppress(OSError):
-            print(f"ready {url}", flush=True)  # noqa: T201 - the answer that is promised on stdout
+            print(f"ready {url}", flush=True)
         tell("all classes are served by this machine, unverified")
         tell(f"config {self._directory.client_config}; Ctrl-C stops")
 
@@ -143,7 +146,7 @@ class Supervisor:
             del self._restarts[child]
             child.start(self._lock)
             if child is self._executor:
-                child.send_line(url)
+                child.send(url)
         ended = child.take_end()
         if ended is not None:
             pause = self._pauses[child] = pause_before_restart(self._pauses[child], now - child.started)
@@ -179,13 +182,17 @@ class Supervisor:
         os.set_blocking(wake_write, False)
         self._selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 4096))
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake the selector
+        signal.signal(signal.SIGCHLD, _nothing)  # it only has to wake the selector
         for number in STOP_SIGNALS:
             signal.signal(number, self._ask_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stops_asked += 1
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 if __name__ == "__main__":

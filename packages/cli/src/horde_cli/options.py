@@ -1,0 +1,37 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="A client.toml.", rich_help_panel="Connection"),
+]
+Facilitator = Annotated[
+    str | None,
+    typer.Option("--facilitator", metavar="URL", help="Where the horde is.", rich_help_panel="Connection"),
+]
+Hotkey = Annotated[
+    Path | None,
+    typer.Option("--hotkey", metavar="FILE", help="The hotkey to log in with.", rich_help_panel="Connection"),
+]
+Job = Annotated[str, typer.Argument(metavar="UUID", help="The job, or the first characters of it (4 or more).")]
+
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where everything is kept.")]
+Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
+Admit = Annotated[
+    list[str] | None,
+    typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in, as `user` or `executor`. Repeatable."),
+]
+Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
+Classes = Annotated[
+    list[str] | None, typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all.")
+]
+AllowEgress = Annotated[
+    list[str] | None,
+    typer.Option("--allow-egress", metavar="HOST:PORT", help="A private address that inputs may use. Repeatable."),
+]
