@@ -5,9 +5,10 @@ facilitator. The job object carries both spellings of the status; what published
 under `horde`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
 from horde_core.outcomes import Outcome
 from horde_core.wire.executor import ArtifactEntry, LeftOut
@@ -17,6 +18,14 @@ CREATE_PATH = "/api/v1/job-docker/"
 EVENTS_PATH = "/api/v1/events/"
 NONCE_PATH = "/auth/nonce"
 LOGIN_PATH = "/auth/login"
+
+
+def _printed(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(_printed, when_used="json")]
+"""Printed in UTC, with microseconds and ``Z``, always: so that texts sort as times do."""
 
 
 class _Message(BaseModel):
@@ -47,7 +56,7 @@ class StatusEntry(_Message):
     """One line of a job's history. `attempt` is 0 before the first claim."""
 
     status: str
-    created_at: datetime
+    created_at: Timestamp
     metadata: dict[str, JsonValue] | None = None
     attempt: int = 0
 
@@ -70,7 +79,10 @@ class LogInfo(_Message):
 
 
 class HordeDetails(_Message):
-    """What this facilitator knows of a job beyond the published clients' fields. Times in seconds."""
+    """What this facilitator knows of a job beyond the published clients' fields. Times in seconds.
+
+    `partial`: logs and artifacts are what had arrived of an executor that was lost.
+    """
 
     attempt: int = 0
     executor_hotkey: str | None = None
@@ -83,6 +95,7 @@ class HordeDetails(_Message):
     logs: dict[str, LogInfo] = {}
     artifacts: list[ArtifactEntry] = []
     left_out: list[LeftOut] = []
+    partial: bool = False
 
 
 class JobReply(_Message):
@@ -90,8 +103,8 @@ class JobReply(_Message):
 
     uuid: str
     executor_class: str
-    created_at: datetime
-    last_update: datetime | None = None
+    created_at: Timestamp
+    last_update: Timestamp | None = None
     docker_image: str
     job_namespace: str = ""
     args: list[str]
