@@ -38,19 +38,17 @@ async def limit(seconds: float) -> AsyncGenerator[None]:
 
 
 class Stopwatch:
-    """How long each stage took, in seconds, and which stage is going on."""
+    """How long each part of an attempt took, in seconds, and the stage that it is in."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.stage = Stage.PREPARE
 
     @contextmanager
-    def measure(self, name: str, stage: Stage | None = None) -> Generator[None]:
-        """Note the time of the block under `name`. With `stage`, that is the stage from now on."""
-        if stage is not None:
-            self.stage = stage
+    def measure(self, part: str) -> Generator[None]:
+        """Note how long the block takes."""
         began = now()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0) + now() - began, 6)
+            self.seconds[part] = round(now() - began, 6)

@@ -5,7 +5,7 @@ container without network at half the cost of one (`NetworkDisabled` lets Docker
 knows only `NetworkMode`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from horde_core.spec import JobSpec
 from horde_executor.engine import Image, Machine
 from horde_executor.facilitator import Attempt
 from horde_executor.settings import Settings
+from horde_executor.workspace import Mount
 
 LABEL_EXECUTOR = "org.computehorde.executor"
 LABEL_JOB = "org.computehorde.job"
@@ -58,12 +59,9 @@ def labels(executor: str, attempt: Attempt, deadline: float) -> dict[str, str]:
 
 
 def container_config(
-    spec: JobSpec, image: Image, mounts: Sequence[Mapping[str, Any]], share: Share, label: Mapping[str, str]
+    spec: JobSpec, image: Image, mounts: Iterable[Mount], share: Share, label: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The body of the engine's request to create the container.
-
-    `mounts` are the engine's own mount objects, never binds: those create a source that is missing.
-    """
+    """The body of the engine's request to create the container."""
     config: dict[str, Any] = {
         "Image": image.id,
         "Env": _environment(spec.env, image.env),
@@ -76,7 +74,7 @@ def container_config(
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "NetworkMode": "none",
-            "Mounts": [dict(mount) for mount in mounts],
+            "Mounts": [_mount(mount) for mount in mounts],
             "AutoRemove": False,
             "RestartPolicy": {"Name": "no"},
             "Init": True,
@@ -101,6 +99,11 @@ def container_config(
     if spec.args:
         config["Cmd"] = list(spec.args)  # the image's ENTRYPOINT stays
     return config
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    # Never "Binds": with those the engine makes a source that is missing.
+    return {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
 
 
 _NO_GPU = "NVIDIA_VISIBLE_DEVICES"

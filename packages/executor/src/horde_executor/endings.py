@@ -109,10 +109,10 @@ _JOBS_OWN = (
 )
 
 
-def start_failure(error: EngineError) -> JobFailure:
+def start_failure(stage: Stage, error: EngineError) -> JobFailure:
     """What it means for a job that the engine refused to create or start its container."""
     text = str(error)
     if error.status is not None and any(part in text.lower() for part in _JOBS_OWN):
         words = f"the container cannot be started; check the image's command, user and directories: {text}"
-        return JobFailure(Stage.EXECUTION, Reason.COMMAND_NOT_FOUND, words)
-    return JobFailure(Stage.EXECUTION, Reason.EXECUTOR_ERROR, f"the container engine failed: {text}")
+        return JobFailure(stage, Reason.COMMAND_NOT_FOUND, words)
+    return JobFailure(stage, Reason.EXECUTOR_ERROR, f"the container engine failed: {text}")

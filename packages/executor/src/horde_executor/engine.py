@@ -178,6 +178,15 @@ class Engine:
         async with _call("stop the container", seconds + CALL_S):
             await self._containers.container(container).stop(t=seconds)
 
+    async def kill(self, container: str) -> None:
+        """SIGKILL. A container that does not run is left alone."""
+        try:
+            async with _call("kill the container"):
+                await self._containers.container(container).kill()
+        except EngineError as error:
+            if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                raise
+
     async def ended(self, container: str) -> Ended:
         """How a container ended."""
         async with _call("inspect a container"):

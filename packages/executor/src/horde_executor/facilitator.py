@@ -174,11 +174,15 @@ class Facilitator:
         timeout = httpx2.Timeout(ANSWER_S, connect=CONNECT_S, pool=None)
         if wait_s:
             timeout = httpx2.Timeout(wait_s + POLL_LEEWAY_S, connect=CONNECT_S, pool=None)
-        sent = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}", **(headers or {})}
+        sent = {"Content-Type": "application/json", **(headers or {})}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
         content = body() if callable(body) else body
         try:
             answer = await self._http.request(method, path, content=content, headers=sent, timeout=timeout)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
+            raise FacilitatorError(f"the facilitator cannot be asked: {error}", HTTPStatus.BAD_REQUEST) from error
+        except httpx2.HTTPError as error:
             raise FacilitatorError(f"the facilitator cannot be reached: {error!r}") from error
         if not answer.is_success:
             raise _refusal(answer)

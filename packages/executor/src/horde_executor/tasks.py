@@ -1,4 +1,4 @@
-"""Three ways to wait for several things that asyncio does not spell out."""
+"""Ways to wait and to end that asyncio does not spell out."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -35,10 +35,17 @@ async def cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they are over, whatever they make of it."""
     for task in tasks:
         task.cancel()
-    await _over(*tasks)
+    await over(*tasks)
     for task in tasks:
         if not task.cancelled():
             task.exception()  # asked for, or asyncio would complain that nobody did
+
+
+def raise_if_cancelled() -> None:
+    """Raise the cancellation of this task that somebody swallowed."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def to_its_end(work: Coroutine[Any, Any, A], seconds: float) -> A:
@@ -49,7 +56,7 @@ async def to_its_end(work: Coroutine[Any, Any, A], seconds: float) -> A:
     """
     task = asyncio.ensure_future(asyncio.wait_for(work, seconds))
     try:
-        await _over(task)
+        await over(task)
     except asyncio.CancelledError:
         if not task.cancelled():
             task.exception()
@@ -57,7 +64,8 @@ async def to_its_end(work: Coroutine[Any, Any, A], seconds: float) -> A:
     return task.result()
 
 
-async def _over(*tasks: asyncio.Future[Any]) -> None:
+async def over(*tasks: asyncio.Future[Any]) -> None:
+    """Wait until tasks are over, also when this one is cancelled meanwhile; that is raised afterwards."""
     cancelled = False
     while not all(task.done() for task in tasks):
         try:

@@ -1,0 +1,178 @@
+"""The agent of one machine: it connects, clears up after its predecessor, and fills its slots with jobs.
+
+This is where everything is wired together; what happens to a single job stands in `job`.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from horde_core.wire.executor import Claim, ClaimRequest
+from horde_executor.attempt import Host
+from horde_executor.clock import limit
+from horde_executor.container import share_of
+from horde_executor.egress import Egress
+from horde_executor.engine import Engine
+from horde_executor.errors import ExecutorError, FacilitatorError
+from horde_executor.facilitator import Facilitator, pause_before
+from horde_executor.images import Images
+from horde_executor.job import run_job
+from horde_executor.recover import clear_leftovers
+from horde_executor.registries import registry_check
+from horde_executor.settings import Settings
+from horde_executor.tasks import over, unless
+
+CLAIM_WAIT_S = 20.0
+CLEAN_UP_S = 120.0
+
+log = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, *, drain: asyncio.Event | None = None) -> None:
+    """Claim and run jobs until cancelled, or until `drain` is set and the last job is done.
+
+    When cancelled, running containers are stopped, their jobs handed back (they count as no attempt), and the
+    machine is left clean.
+
+    Raises:
+        EngineError: there is no container engine, or it refuses to work.
+        FacilitatorError: the facilitator refuses this executor. (One that does not answer is waited for.)
+        ExecutorError: another agent uses the same data directory.
+        ValueError: an egress rule cannot be read.
+    """
+    drain = drain or asyncio.Event()
+    async with _host(settings) as host:
+        log.info("executor %s serves %s", host.executor, ", ".join(settings.classes))
+        busy = _Busy()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(settings.slots):
+                group.create_task(_serve_slot(host, settings, busy, drain))
+
+
+@asynccontextmanager
+async def _host(settings: Settings) -> AsyncGenerator[Host]:
+    egress = Egress.parse(settings.allow_egress)
+    data, executor = settings.data.resolve(), settings.hotkey.ss58_address
+    async with (
+        Engine.connect(settings.docker_url) as engine,
+        Facilitator.connect(settings.facilitator_url, settings.hotkey) as facilitator,
+    ):
+        with _alone(data):
+            share = share_of(await engine.machine(), settings)
+            await clear_leftovers(engine, executor, data)
+            images = Images(engine, registry_check(egress))
+            yield Host(engine, facilitator, images, egress, share, executor, data)
+
+
+@contextmanager
+def _alone(data: Path) -> Generator[None]:
+    """Hold the data directory. The kernel lets go of it when the process dies, however it dies."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(data / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ExecutorError(f"another agent uses {data}; give each agent a directory of its own") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+class _Busy:
+    """How many slots have a job."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @contextmanager
+    def one_more(self) -> Generator[None]:
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
+async def _serve_slot(host: Host, settings: Settings, busy: _Busy, drain: asyncio.Event) -> None:
+    """One job after the other. While the next one is claimed, what the last one left is removed."""
+    async with _Broom() as broom:
+        while not drain.is_set():
+            claim = await unless(drain, _next_claim(host.facilitator, settings, busy))
+            if claim is None:
+                return
+            cleanup = AsyncExitStack()
+            try:
+                with busy.one_more():
+                    await run_job(host, claim, cleanup)
+            finally:
+                broom.sweep(cleanup)
+            await broom.keep_up()
+
+
+async def _next_claim(facilitator: Facilitator, settings: Settings, busy: _Busy) -> Claim:
+    claim_id, failures = str(uuid.uuid4()), 0
+    while True:
+        offer = ClaimRequest(
+            classes=list(settings.classes),
+            slots=settings.slots,
+            running=busy.count,
+            version=version("compute-horde-executor"),
+            wait_s=CLAIM_WAIT_S,
+        )
+        try:
+            claim = await facilitator.claim(claim_id, offer)
+        except FacilitatorError as error:
+            if not error.is_transient:
+                raise
+            if failures == 0:
+                log.warning("%s; trying again until it can", error)
+            await asyncio.sleep(pause_before(failures))
+            failures += 1
+            continue
+        if failures:
+            log.info("the facilitator is there again")
+        if claim is not None:
+            return claim
+        claim_id, failures = str(uuid.uuid4()), 0
+
+
+class _Broom:
+    """Removes what the jobs of a slot left, beside its next job. It ends when all is gone."""
+
+    MOST_AT_ONCE = 2
+
+    def __init__(self) -> None:
+        self._sweeping: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    def sweep(self, cleanup: AsyncExitStack) -> None:
+        """Begin to remove a heap. Nobody's cancellation reaches this."""
+        task = asyncio.ensure_future(_clean_up(cleanup))
+        self._sweeping.add(task)
+        task.add_done_callback(self._sweeping.discard)
+
+    async def keep_up(self) -> None:
+        """Wait while too much lies around."""
+        while len(self._sweeping) >= self.MOST_AT_ONCE:
+            await asyncio.wait(self._sweeping, return_when=asyncio.FIRST_COMPLETED)
+
+    async def __aexit__(self, *_: object) -> None:
+        await over(*self._sweeping)
+
+
+async def _clean_up(cleanup: AsyncExitStack) -> None:
+    try:
+        async with limit(CLEAN_UP_S):
+            await cleanup.aclose()
+    except Exception:  # whatever it was: what is left is found and removed at the next start
+        log.exception("the machine could not be cleaned after a job")

@@ -1,0 +1,45 @@
+"""What one attempt has at hand: the machine that all attempts share, and what is its own."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from horde_core.wire.executor import Claim
+from horde_executor.clock import Stopwatch
+from horde_executor.container import Share
+from horde_executor.egress import Egress
+from horde_executor.engine import Engine
+from horde_executor.facilitator import Attempt, Facilitator
+from horde_executor.images import Images
+from horde_executor.lease import Lease
+from horde_executor.reporter import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One agent's machine and connections. `executor` is the address of its hotkey, `data` its directory."""
+
+    engine: Engine
+    facilitator: Facilitator
+    images: Images
+    egress: Egress
+    share: Share
+    executor: str
+    data: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt on its way. `deadline` is in seconds of `clock.now`.
+
+    What it puts on the machine it registers with `cleanup` before anything else can go wrong.
+    """
+
+    host: Host
+    claim: Claim
+    attempt: Attempt
+    lease: Lease
+    reporter: Reporter
+    watch: Stopwatch
+    deadline: float
+    cleanup: AsyncExitStack

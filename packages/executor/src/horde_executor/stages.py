@@ -1,0 +1,269 @@
+"""The stages of an attempt. Each states when it runs; none runs twice in one attempt.
+
+| stage    | runs                                         | its clock                                 |
+|----------|----------------------------------------------|-------------------------------------------|
+| prepare  | first                                        | the operator's: `prepare_s`, and a pull   |
+|          |                                              | may stand still for `prepare_stall_s`     |
+| download | beside prepare                               | the job's download limit                  |
+| execute  | when both are through and the lease is sure  | the job's, from the start of its process  |
+| collect  | when the container is gone, however it ended | the operator's: `collect_s`               |
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import JsonValue
+
+from horde_core.lifecycle import Status
+from horde_core.outcomes import Failed, Reason, Stage, Succeeded
+from horde_core.wire.executor import ArtifactEntry, LeftOut, ProgressEvent, StatusEvent
+from horde_executor import collect, threads, workspace
+from horde_executor.attempt import Run
+from horde_executor.clock import limit, now
+from horde_executor.container import HOSTS, container_config, labels
+from horde_executor.delivery import deliver
+from horde_executor.endings import QUOTED_BYTES, Execution, Stop, needs_engine, outcome_of, start_failure
+from horde_executor.engine import Attached, Ended, Engine, Image
+from horde_executor.errors import EngineError, JobFailure, LimitReached
+from horde_executor.tasks import cancel, to_its_end, together, unless
+from horde_executor.volumes import place
+from horde_executor.workspace import Workspace
+
+CREATE_S = 90.0
+KILL_S = 60.0
+REMOVE_S = 50.0
+OUTPUT_S = 10.0
+PROGRESS_S = 0.25
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A container that may be started: its inputs are in place and its output is attached to."""
+
+    workspace: Workspace
+    container: str
+    attached: Attached
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The artifacts that arrived at the facilitator, and what was left out."""
+
+    artifacts: tuple[ArtifactEntry, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+NOTHING = Delivered()
+
+
+async def get_ready(run: Run) -> Ready:
+    """Prepare and download side by side, unless the job is cancelled.
+
+    Raises:
+        JobFailure: whichever failed first, or that the job was cancelled.
+    """
+    made = workspace.opened(
+        run.host.data,
+        run.attempt.job,
+        run.attempt.number,
+        hosts=HOSTS,
+        artifacts_dir=run.claim.spec.artifacts_dir,
+    )
+    space = await run.cleanup.enter_async_context(made)
+    both = await unless(run.lease.cancelled, together(_prepare(run, space), _download(run, space)))
+    if both is None:
+        raise JobFailure(run.watch.stage, Reason.CANCELLED, "the job was cancelled before it started")
+    say(run, Status.VOLUMES_READY)
+    return both[0]
+
+
+def say(
+    run: Run,
+    status: Literal[Status.EXECUTOR_READY, Status.VOLUMES_READY, Status.EXECUTION_DONE],
+    metadata: dict[str, JsonValue] | None = None,
+    *,
+    image_digest: str | None = None,
+    hold: bool = False,
+) -> None:
+    """Report that the attempt reached a status. With `hold`, at the latest along with the outcome."""
+    event = StatusEvent(status=status, at_ns=time.time_ns(), image_digest=image_digest, metadata=metadata or {})
+    run.reporter.event(event, hold=hold)
+
+
+async def _prepare(run: Run, space: Workspace) -> Ready:
+    limits = run.claim.limits
+    with run.watch.measure("prepare"):
+        try:
+            async with limit(limits.prepare_s):
+                resolved = await run.host.images.resolve(
+                    run.claim.spec.docker_image,
+                    run.claim.image_digest,
+                    stall_s=limits.prepare_stall_s,
+                    report=run.reporter.event,
+                )
+                container = await to_its_end(_create(run, space, resolved.image), CREATE_S)
+                attached = await run.host.engine.attach(container)
+        except LimitReached as error:
+            what = f"the image and the container were not ready within {limits.prepare_s:g} s"
+            raise JobFailure(Stage.PREPARE, Reason.IMAGE_UNREACHABLE, what) from error
+    run.cleanup.push_async_callback(attached.close)
+    run.watch.stage = Stage.DOWNLOAD
+    say(run, Status.EXECUTOR_READY, image_digest=resolved.digest)
+    return Ready(space, container, attached)
+
+
+async def _create(run: Run, space: Workspace, image: Image) -> str:
+    """Create the container and see to its removal. Not to be interrupted, or nobody would know its id."""
+    spec, host = run.claim.spec, run.host
+    label = labels(host.executor, run.attempt, run.deadline)
+    config = container_config(spec, image, space.mounts(spec.artifacts_dir), host.share, label)
+    try:
+        container = await host.engine.create(config)
+    except EngineError as error:
+        raise start_failure(Stage.PREPARE, error) from error
+    run.cleanup.push_async_callback(_remove, host.engine, container)
+    return container
+
+
+async def _remove(engine: Engine, container: str) -> None:
+    """Remove a container although the engine may be away for a while."""
+    gives_up = now() + REMOVE_S
+    while True:
+        try:
+            return await engine.remove(container)
+        except EngineError as error:
+            if now() > gives_up:
+                raise
+            log.warning("container %.12s could not be removed yet: %s", container, error)
+        await asyncio.sleep(1)
+
+
+async def _download(run: Run, space: Workspace) -> None:
+    spec, shown_at = run.claim.spec, 0.0
+    if not spec.volumes:
+        return
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal shown_at
+        if now() - shown_at >= PROGRESS_S:
+            shown_at = now()
+            run.reporter.event(
+                ProgressEvent(stage=Stage.DOWNLOAD, message="downloading volumes", done=done, total=total)
+            )
+
+    with run.watch.measure("download"):
+        try:
+            async with limit(spec.download_time_limit):
+                await place(spec.volumes, space.volume, space.tmp, egress=run.host.egress, progress=progress)
+        except LimitReached as error:
+            what = (
+                f"the volumes were not in place within the download limit of {spec.download_time_limit} s;"
+                " raise download_time_limit_sec, or use less data or a faster server"
+            )
+            raise JobFailure(Stage.DOWNLOAD, Reason.TIMEOUT, what) from error
+
+
+async def execute(run: Run, ready: Ready) -> Succeeded | Failed:
+    """Start the container, then wait for its end or bring it about.
+
+    Raises:
+        JobFailure: it could not be started.
+        EngineError: the engine failed; the container was killed if that was possible.
+    """
+    run.watch.stage = Stage.EXECUTION
+    engine = run.host.engine
+    await run.lease.confirmed.wait()
+    run.lease.check()
+    try:
+        execution = await _run_container(run, ready)
+    except BaseException:
+        await to_its_end(_kill(engine, ready.container), KILL_S)
+        raise
+    serves = not needs_engine(execution.ended, execution.stop) or await _serves(engine)
+    return outcome_of(execution, memory=run.host.share.memory, engine_serves=serves)
+
+
+async def _run_container(run: Run, ready: Ready) -> Execution:
+    engine, container = run.host.engine, ready.container
+    with run.watch.measure("start"):
+        try:
+            await engine.start(container)
+        except EngineError as error:
+            raise start_failure(Stage.EXECUTION, error) from error
+    with run.watch.measure("execution"):
+        copying = asyncio.ensure_future(_copy_output(run, ready.attached))
+        ending = asyncio.ensure_future(_end_of(run, container))
+        try:
+            await asyncio.wait((copying, ending), return_when=asyncio.FIRST_COMPLETED)
+            if copying.done():
+                copying.result()  # a failure ends the container; its end is expected a little before the exit
+            stop, exit_code = await ending
+            async with limit(OUTPUT_S):
+                await copying
+        except LimitReached as error:
+            raise EngineError("the container ended, but its output did not") from error
+        finally:
+            await cancel(copying, ending)
+    ended = Ended(0, out_of_memory=False, error="") if exit_code == 0 else await engine.ended(container)
+    return Execution(ended, stop, run.reporter.last_output("stderr", QUOTED_BYTES))
+
+
+async def _copy_output(run: Run, attached: Attached) -> None:
+    async for stream, data in attached.pieces():
+        run.reporter.log(stream, data)
+    run.reporter.end_logs()
+
+
+async def _end_of(run: Run, container: str) -> tuple[Stop, int]:
+    engine = run.host.engine
+    try:
+        async with limit(run.claim.spec.execution_time_limit):
+            exit_code = await unless(run.lease.cancelled, engine.wait(container))
+            if exit_code is not None:
+                return Stop.NOT, exit_code
+            stop = Stop.CANCEL
+    except LimitReached:
+        stop = Stop.LIMIT
+    with run.watch.measure("stop"):
+        await engine.stop(container, run.claim.limits.grace_s)
+    return stop, await engine.wait(container)
+
+
+async def _kill(engine: Engine, container: str) -> None:
+    try:
+        await engine.kill(container)
+    except EngineError as error:
+        log.warning("container %.12s could not be killed: %s", container, error)
+
+
+async def _serves(engine: Engine) -> bool:
+    try:
+        await engine.check()
+    except EngineError:
+        return False
+    return True
+
+
+async def collect_artifacts(run: Run, ready: Ready) -> Delivered:
+    """Deliver what the job left in its artifacts directory. Only when its container is gone.
+
+    Raises:
+        WorkspaceError, OSError: it cannot be read.
+        FacilitatorError, Fenced: it cannot be delivered.
+    """
+    directory, limits = run.claim.spec.artifacts_dir, run.claim.limits
+    if directory is None:
+        return NOTHING
+    run.watch.stage = Stage.COLLECT
+    caps = collect.Caps(count=limits.artifact_count, size=limits.artifact_bytes)
+    source = ready.workspace.place_of(directory)
+    with run.watch.measure("collect"):
+        found = await threads.run(lambda _: collect.collect(source, directory, caps), name="collect artifacts")
+        if found.artifacts:
+            run.reporter.release()
+        return Delivered(await deliver(run.host.facilitator, run.attempt, found.artifacts), found.left_out)
