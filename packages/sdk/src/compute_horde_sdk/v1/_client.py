@@ -1,0 +1,234 @@
+"""The client: jobs go in, jobs are found."""
+
+import asyncio
+import inspect
+import math
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import JsonValue
+
+from compute_horde_sdk.v1._api import Api
+from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._job import ComputeHordeJob
+from compute_horde_sdk.v1._result import job_with_result
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
+from compute_horde_sdk.v1._transport import Transport, pause
+from compute_horde_sdk.v1._watch import Watcher
+from horde_core.signing import Signer
+
+DEFAULT_FACILITATOR_URL = "https://facilitator.computehorde.io/"
+ITER_PAGE_SIZE = 50
+
+AttemptCallback = Callable[[ComputeHordeJob], Awaitable[None] | None]
+
+
+class ComputeHordeClient:
+    """Runs container jobs on a ComputeHorde.
+
+    Nothing is connected until the first call. Use it with ``async with``, or call `aclose` at the end. One client
+    serves any number of jobs at once, in one event loop.
+    """
+
+    def __init__(
+        self,
+        hotkey: Signer,
+        compute_horde_validator_hotkey: str,
+        job_queue: str | None = None,
+        facilitator_url: str = DEFAULT_FACILITATOR_URL,
+    ) -> None:
+        """Describe who asks whom.
+
+        Args:
+            hotkey: the Bittensor hotkey that owns the jobs (a `bittensor_wallet.Keypair`).
+            compute_horde_validator_hotkey: the ss58 address of the validator that is to run them.
+            job_queue: kept for programs that name one; it has no effect.
+            facilitator_url: where the facilitator is.
+
+        Raises:
+            ComputeHordeError: `facilitator_url` is no http(s) URL.
+        """
+        self.hotkey = hotkey
+        self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
+        self.job_queue = job_queue
+        self.facilitator_url = facilitator_url
+        self._transport = Transport(facilitator_url, hotkey)
+        self._api = Api(self._transport, hotkey)
+        self._watcher = Watcher(self._api)
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """The client that a configuration file describes, such as the one that `horde up` writes.
+
+        Args:
+            path: the file. None takes the one that the variable COMPUTE_HORDE_CONFIG names, or else
+                ``compute-horde/client.toml`` where the user's configuration is (``~/.config``).
+
+        Raises:
+            ComputeHordeError: the file is not there, or lacks something; the message names the file and the key.
+        """
+        config = read_config(path)
+        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections. The jobs go on."""
+        await self._watcher.aclose()
+        await self._transport.aclose()
+
+    async def authenticate(self) -> None:
+        """Log in now. Otherwise the first call does it.
+
+        Raises:
+            ComputeHordeError: the facilitator does not let this hotkey in, or does not answer.
+        """
+        await self._transport.log_in()
+
+    async def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
+        """Hand a job in; it is safely stored when this returns.
+
+        Args:
+            job_spec: what to run.
+            on_trusted_miner: run it on the validator's own machines, for comparison with others.
+
+        Raises:
+            ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        certificate = None
+        if job_spec.streaming:
+            # Its import costs a quarter of a second, which other jobs need not pay.
+            from compute_horde_sdk.v1._streaming import make_certificate  # noqa: PLC0415
+
+            certificate = await asyncio.to_thread(make_certificate)
+        body = body_of(
+            job_spec,
+            self.compute_horde_validator_hotkey,
+            on_trusted_miner,
+            certificate.pem if certificate else None,
+        )
+        return ComputeHordeJob(self._api, self._watcher, await self._api.create(body), certificate=certificate)
+
+    async def run_until_complete(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        on_trusted_miner: bool = False,
+        job_attempt_callback: AttemptCallback | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - a name of the reference
+        max_attempts: int = 3,
+        *,
+        retry_on: Literal["any", "horde"] = "any",
+    ) -> ComputeHordeJob:
+        """Create a job and wait for it; when it fails, create it anew.
+
+        These attempts are jobs of their own; the horde's attempts at one job (see `ComputeHordeJob.attempts`) are
+        made within each. A job that was cancelled is not tried again.
+
+        Args:
+            job_spec: what to run.
+            on_trusted_miner: as in `create_job`.
+            job_attempt_callback: called with each job that is created.
+            timeout: seconds for all of it.
+            max_attempts: how many jobs to create at most; 0 or less sets no limit.
+            retry_on: ``"any"`` tries again after every failure; ``"horde"`` only if the job was not at fault.
+
+        Returns:
+            The last job, successful or not.
+
+        Raises:
+            ComputeHordeJobTimeoutError: time is up. The last job goes on.
+            ValueError: as in `create_job`.
+            ComputeHordeError: as in `create_job` and `ComputeHordeJob.wait`.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        attempt = 0
+        while True:
+            attempt += 1
+            job = await self.create_job(job_spec, on_trusted_miner)
+            if job_attempt_callback:
+                answer = job_attempt_callback(job)
+                if inspect.isawaitable(answer):
+                    await answer
+            await job.wait(None if timeout is None else max(0, end - time.monotonic()))
+            rest = pause(attempt - 1, None)
+            is_last = attempt == max_attempts or time.monotonic() + rest >= end
+            if is_last or not _is_worth_another(job, retry_on):
+                return job
+            await asyncio.sleep(rest)
+
+    async def get_job(self, job_uuid: str) -> ComputeHordeJob:
+        """Find a job and, if it has ended, its whole result.
+
+        Raises:
+            ComputeHordeNotFoundError: there is no such job, or it is not ours.
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        reply, result = await job_with_result(self._api, job_uuid, inline=False)
+        return ComputeHordeJob(self._api, self._watcher, reply, result)
+
+    async def get_jobs(self, page: int = 1, page_size: int = 10) -> list[ComputeHordeJob]:
+        """One page of our jobs, newest first.
+
+        Results hold only what is short; `ComputeHordeJob.refresh_from_facilitator` fetches the whole.
+
+        Args:
+            page: counted from 1.
+            page_size: how many; 256 at most.
+
+        Raises:
+            ComputeHordeNotFoundError: there is no such page.
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        found = await self._api.page(page, page_size)
+        return [ComputeHordeJob(self._api, self._watcher, reply) for reply in found.results]
+
+    async def iter_jobs(self) -> AsyncGenerator[ComputeHordeJob]:
+        """All our jobs, newest first, each once; like `get_jobs` page by page.
+
+        Raises:
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        seen: set[str] = set()
+        page, is_more = 1, True
+        while is_more:
+            found = await self._api.page(page, ITER_PAGE_SIZE)
+            for reply in found.results:
+                # Jobs that are created meanwhile move older ones to the next page.
+                if reply.uuid not in seen:
+                    seen.add(reply.uuid)
+                    yield ComputeHordeJob(self._api, self._watcher, reply)
+            page, is_more = page + 1, bool(found.next)
+
+    async def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
+        """Report that an executor forged a job's result, as a job on a trusted miner shows.
+
+        Args:
+            job_uuid: the job with the forged result.
+            trusted_job_uuid: the same work, done on a trusted miner.
+            details: whatever else is known, as JSON.
+
+        Returns:
+            What the facilitator says.
+
+        Raises:
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        return await self._api.report_cheated(
+            {"job_uuid": job_uuid, "trusted_job_uuid": trusted_job_uuid, "details": details}
+        )
+
+
+def _is_worth_another(job: ComputeHordeJob, retry_on: Literal["any", "horde"]) -> bool:
+    if job.error is None or job.error.reason == "cancelled":
+        return False
+    return retry_on == "any" or job.error.fault != "job"

@@ -1,0 +1,119 @@
+"""The client for programs that are not asynchronous."""
+
+import os
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Literal, Self
+
+from pydantic import JsonValue
+
+from compute_horde_sdk.v1._client import DEFAULT_FACILITATOR_URL
+from compute_horde_sdk.v1._client import ComputeHordeClient as AsyncClient
+from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
+from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
+from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
+from horde_core.signing import Signer
+
+AttemptCallback = Callable[[ComputeHordeJob], None]
+
+
+class ComputeHordeClient:
+    """Runs container jobs on a ComputeHorde. Use it with ``with``, or call `close` at the end.
+
+    The same as its namesake in `compute_horde_sdk.v1`, where everything is described, without ``await``. One
+    background thread does the waiting. A client may be used by several threads at once.
+    """
+
+    def __init__(
+        self,
+        hotkey: Signer,
+        compute_horde_validator_hotkey: str,
+        job_queue: str | None = None,
+        facilitator_url: str = DEFAULT_FACILITATOR_URL,
+    ) -> None:
+        self.hotkey = hotkey
+        self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
+        self.job_queue = job_queue
+        self.facilitator_url = facilitator_url
+        self._client = AsyncClient(hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url)
+        self._thread = LoopThread()
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
+        """The client that a configuration file describes, such as the one that `horde up` writes."""
+        config = read_config(path)
+        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections and end the background thread. The jobs go on."""
+        self._thread.close(self._client.aclose)
+
+    def authenticate(self) -> None:
+        """Log in now. Otherwise the first call does it."""
+        self._thread.run(self._client.authenticate())
+
+    def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
+        """Hand a job in; it is safely stored when this returns."""
+        return self._wrapped(self._thread.run(self._client.create_job(job_spec, on_trusted_miner)))
+
+    def run_until_complete(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        on_trusted_miner: bool = False,
+        job_attempt_callback: AttemptCallback | None = None,
+        timeout: float | None = None,
+        max_attempts: int = 3,
+        *,
+        retry_on: Literal["any", "horde"] = "any",
+    ) -> ComputeHordeJob:
+        """Create a job and wait for it; when it fails, create it anew. Callbacks are called in this thread."""
+
+        async def work(say: Say) -> AsyncJob:
+            def told(job: AsyncJob) -> None:
+                if job_attempt_callback:
+                    callback = job_attempt_callback
+                    say(lambda: callback(self._wrapped(job)))
+
+            return await self._client.run_until_complete(
+                job_spec, on_trusted_miner, told, timeout, max_attempts, retry_on=retry_on
+            )
+
+        return self._wrapped(self._thread.run_telling(work))
+
+    def get_job(self, job_uuid: str) -> ComputeHordeJob:
+        """Find a job and, if it has ended, its whole result."""
+        return self._wrapped(self._thread.run(self._client.get_job(job_uuid)))
+
+    def get_jobs(self, page: int = 1, page_size: int = 10) -> list[ComputeHordeJob]:
+        """One page of our jobs, newest first."""
+        return [self._wrapped(job) for job in self._thread.run(self._client.get_jobs(page, page_size))]
+
+    def iter_jobs(self) -> Generator[ComputeHordeJob]:
+        """All our jobs, newest first, each once."""
+        jobs = self._client.iter_jobs()
+
+        async def following() -> AsyncJob | None:
+            return await anext(jobs, None)
+
+        try:
+            while job := self._thread.run(following()):
+                yield self._wrapped(job)
+        finally:
+            self._thread.run(jobs.aclose())
+
+    def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
+        """Report that an executor forged a job's result, as a job on a trusted miner shows."""
+        return self._thread.run(self._client.report_cheated_job(job_uuid, trusted_job_uuid, details=details))
+
+    def _wrapped(self, job: AsyncJob) -> ComputeHordeJob:
+        return ComputeHordeJob(self._thread, job)
