@@ -11,7 +11,7 @@ from compute_horde_sdk.v1._failures import (
     ComputeHordeJobRejection,
 )
 from compute_horde_sdk.v1._job import ComputeHordeJob
-from compute_horde_sdk.v1._logs import LogLine
+from compute_horde_sdk.v1._logs import LogLine, LogPiece
 from compute_horde_sdk.v1._result import ComputeHordeJobResult
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, ExecutorClass
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry
@@ -46,5 +46,6 @@ __all__ = [
     "InlineInputVolume",
     "InputVolume",
     "LogLine",
+    "LogPiece",
     "OutputVolume",
 ]

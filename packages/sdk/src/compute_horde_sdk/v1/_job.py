@@ -13,7 +13,7 @@ from compute_horde_sdk.v1._api import Api
 from compute_horde_sdk.v1._artifacts import download, write
 from compute_horde_sdk.v1._errors import ComputeHordeError, ComputeHordeJobTimeoutError
 from compute_horde_sdk.v1._failures import AnyFailure, failure_of
-from compute_horde_sdk.v1._logs import LogLine, lines_of_text, log_lines
+from compute_horde_sdk.v1._logs import LogLine, LogPiece, lines_of, log_pieces, pieces_of_text
 from compute_horde_sdk.v1._result import ComputeHordeJobResult, has_ended, inlined, is_whole, job_with_result
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry, entries_of, history_of
 from compute_horde_sdk.v1._watch import News, Watcher
@@ -205,16 +205,29 @@ class ComputeHordeJob:
         Raises:
             ComputeHordeError: the facilitator refuses, or cannot be reached for minutes.
         """
+        async with aclosing(self.output(follow)) as pieces, aclosing(lines_of(pieces)) as lines:
+            async for line in lines:
+                yield line
+
+    async def output(self, follow: bool = True) -> AsyncGenerator[LogPiece]:
+        """What the job writes, as bytes and as soon as they are known, also in the middle of a line.
+
+        Args:
+            follow: as in `logs`.
+
+        Raises:
+            ComputeHordeError: as in `logs`.
+        """
         if self._reply.horde:
-            async with aclosing(log_lines(self._api, self.uuid, follow=follow)) as lines:
-                async for line in lines:
-                    yield line
+            async with aclosing(log_pieces(self._api, self.uuid, follow=follow)) as pieces:
+                async for piece in pieces:
+                    yield piece
             return
         # The original facilitator shows logs only when all is over.
         await (self.wait() if follow else self.refresh_from_facilitator())
         if self._result:
-            for line in lines_of_text(self._result.stdout, self._result.stderr, self.attempts):
-                yield line
+            for piece in pieces_of_text(self._result.stdout, self._result.stderr, self.attempts):
+                yield piece
 
     async def cancel(self) -> None:
         """Ask that the job be stopped. A job that runs ends a little later: see `wait`.

@@ -19,6 +19,7 @@ from compute_horde_sdk.v1 import (
     InlineInputVolume,
     InputVolume,
     LogLine,
+    LogPiece,
     OutputVolume,
 )
 from compute_horde_sdk.v1.blocking._client import ComputeHordeClient
@@ -45,5 +46,6 @@ __all__ = [
     "InlineInputVolume",
     "InputVolume",
     "LogLine",
+    "LogPiece",
     "OutputVolume",
 ]

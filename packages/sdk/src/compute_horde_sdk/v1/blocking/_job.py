@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compute_horde_sdk.v1._failures import AnyFailure
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
-from compute_horde_sdk.v1._logs import LogLine
+from compute_horde_sdk.v1._logs import LogLine, LogPiece
 from compute_horde_sdk.v1._result import ComputeHordeJobResult
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
@@ -154,6 +154,10 @@ class ComputeHordeJob:
     def logs(self, follow: bool = True) -> Generator[LogLine]:
         """What the job writes, line by line."""
         return self._thread.iterate(self._job.logs(follow))
+
+    def output(self, follow: bool = True) -> Generator[LogPiece]:
+        """What the job writes, as bytes."""
+        return self._thread.iterate(self._job.output(follow))
 
     def cancel(self) -> None:
         """Ask that the job be stopped."""
