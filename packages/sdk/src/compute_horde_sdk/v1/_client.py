@@ -166,13 +166,20 @@ class ComputeHordeClient:
                 return job
             await asyncio.sleep(rest)
 
-    async def get_job(self, job_uuid: str) -> ComputeHordeJob:
+    async def get_job(self, job_uuid: str, *, whole: bool = True) -> ComputeHordeJob:
         """Find a job and, if it has ended, its whole result.
+
+        Args:
+            job_uuid: which one.
+            whole: False fetches no output; what the result then lacks is in its `truncated`, and
+                `ComputeHordeJob.refresh_from_facilitator` fetches it.
 
         Raises:
             ComputeHordeNotFoundError: there is no such job, or it is not ours.
             ComputeHordeError: the facilitator refuses, or does not answer.
         """
+        if not whole:
+            return ComputeHordeJob(self._api, self._watcher, await self._api.job(job_uuid, inline=False))
         reply, result = await job_with_result(self._api, job_uuid, inline=False)
         return ComputeHordeJob(self._api, self._watcher, reply, result)
 

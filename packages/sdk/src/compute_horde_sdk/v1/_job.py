@@ -14,8 +14,14 @@ from compute_horde_sdk.v1._artifacts import download, write
 from compute_horde_sdk.v1._errors import ComputeHordeError, ComputeHordeJobTimeoutError
 from compute_horde_sdk.v1._failures import AnyFailure, failure_of
 from compute_horde_sdk.v1._logs import LogLine, LogPiece, lines_of, log_pieces, pieces_of_text
-from compute_horde_sdk.v1._result import ComputeHordeJobResult, has_ended, inlined, is_whole, job_with_result
-from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry, entries_of, history_of
+from compute_horde_sdk.v1._result import ComputeHordeJobResult, inlined, is_whole, job_with_result
+from compute_horde_sdk.v1._status import (
+    ComputeHordeJobStatus,
+    ComputeHordeJobStatusEntry,
+    entries_of,
+    has_ended,
+    history_of,
+)
 from compute_horde_sdk.v1._watch import News, Watcher
 from horde_core.wire.client import JobEvents, JobReply, Progress
 
@@ -100,6 +106,13 @@ class ComputeHordeJob:
     def stage_seconds(self) -> dict[str, float]:
         """Seconds that the stages of the last attempt took, by name of the stage."""
         return dict(self._reply.horde.stage_seconds) if self._reply.horde else {}
+
+    @property
+    def artifact_sizes(self) -> dict[str, int]:
+        """Bytes of each artifact that the horde keeps, by its path in the container; known without fetching any."""
+        if self._reply.horde:
+            return {entry.path: entry.size for entry in self._reply.horde.artifacts}
+        return {path: len(content) for path, content in (self._result.artifacts if self._result else {}).items()}
 
     @property
     def executor_hotkey(self) -> str | None:
@@ -265,7 +278,9 @@ class ComputeHordeJob:
             ComputeHordeError: the job has not ended, or an artifact cannot be fetched.
             OSError: a file cannot be written.
         """
-        await self.refresh_from_facilitator()
+        # Of an ended job of ours the list of artifacts is known; fetching its result would move them twice.
+        if self._result is None or not self._reply.horde:
+            await self.refresh_from_facilitator()
         if self._result is None:
             raise ComputeHordeError(f"job {self.uuid} has not ended, so its artifacts are not there yet")
         base = self._reply.artifacts_dir or "/"

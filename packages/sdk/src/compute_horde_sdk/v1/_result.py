@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from compute_horde_sdk.v1._api import Api
 from compute_horde_sdk.v1._errors import ComputeHordeError
 from compute_horde_sdk.v1._failures import failure_of
+from compute_horde_sdk.v1._status import has_ended
 from compute_horde_sdk.v1._volumes import OUTPUT_PREFIX, HttpOutputVolumeResponse
-from horde_core.lifecycle import Status
 from horde_core.outcomes import Failed, Succeeded
 from horde_core.wire.client import JobReply, LogInfo
 from horde_core.wire.executor import ArtifactEntry, LeftOut
@@ -63,12 +63,6 @@ async def job_with_result(api: Api, uuid: str, *, inline: bool) -> tuple[JobRepl
     if reply.horde is None or (inline and is_whole(reply)):
         return reply, inlined(reply)
     return reply, await _fetched(api, reply)
-
-
-def has_ended(reply: JobReply) -> bool:
-    """Whether a reply describes a job that will not change any more."""
-    word = reply.status_history[-1].status if reply.status_history else reply.status
-    return Status.parse(word).is_end
 
 
 def is_whole(reply: JobReply) -> bool:

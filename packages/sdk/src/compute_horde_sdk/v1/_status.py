@@ -108,6 +108,16 @@ def history_of(reply: JobReply) -> list[ComputeHordeJobStatusEntry]:
     return entries_of([StatusEntry(status=reply.status, created_at=at)])
 
 
+def has_ended(reply: JobReply) -> bool:
+    """Whether a reply describes a job that will not change any more.
+
+    Raises:
+        ComputeHordeError: its status is unknown.
+    """
+    word = reply.status_history[-1].status if reply.status_history else reply.status
+    return not _status(word).is_in_progress()
+
+
 def entries_of(entries: Sequence[StatusEntry]) -> list[ComputeHordeJobStatusEntry]:
     """History as the wire has it, as the SDK shows it.
 
@@ -118,12 +128,15 @@ def entries_of(entries: Sequence[StatusEntry]) -> list[ComputeHordeJobStatusEntr
 
 
 def _entry(entry: StatusEntry) -> ComputeHordeJobStatusEntry:
-    try:
-        status = ComputeHordeJobStatus(entry.status)
-    except ValueError as error:
-        raise ComputeHordeError(f"malformed response: {entry.status!r} is no status of a job") from error
     metadata = None if entry.metadata is None else _metadata(entry.metadata)
-    return ComputeHordeJobStatusEntry(entry.created_at, status, metadata, entry.attempt)
+    return ComputeHordeJobStatusEntry(entry.created_at, _status(entry.status), metadata, entry.attempt)
+
+
+def _status(word: str) -> ComputeHordeJobStatus:
+    try:
+        return ComputeHordeJobStatus(word)
+    except ValueError as error:
+        raise ComputeHordeError(f"malformed response: {word!r} is no status of a job") from error
 
 
 def _metadata(raw: dict[str, JsonValue]) -> JobStatusUpdateMetadata:

@@ -90,9 +90,9 @@ class ComputeHordeClient:
 
         return self._wrapped(self._thread.run_telling(work))
 
-    def get_job(self, job_uuid: str) -> ComputeHordeJob:
-        """Find a job and, if it has ended, its whole result."""
-        return self._wrapped(self._thread.run(self._client.get_job(job_uuid)))
+    def get_job(self, job_uuid: str, *, whole: bool = True) -> ComputeHordeJob:
+        """Find a job and, if it has ended, its whole result, or (not `whole`) only what is short."""
+        return self._wrapped(self._thread.run(self._client.get_job(job_uuid, whole=whole)))
 
     def get_jobs(self, page: int = 1, page_size: int = 10) -> list[ComputeHordeJob]:
         """One page of our jobs, newest first."""

@@ -75,6 +75,11 @@ class ComputeHordeJob:
         return self._job.stage_seconds
 
     @property
+    def artifact_sizes(self) -> dict[str, int]:
+        """Bytes of each artifact that the horde keeps, by its path in the container."""
+        return self._job.artifact_sizes
+
+    @property
     def executor_hotkey(self) -> str | None:
         """Who ran, or runs, the job."""
         return self._job.executor_hotkey
