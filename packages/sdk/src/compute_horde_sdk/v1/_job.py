@@ -109,7 +109,7 @@ class ComputeHordeJob:
 
     @property
     def artifact_sizes(self) -> dict[str, int]:
-        """Bytes of each artifact that the horde keeps, by its path in the container; known without fetching any."""
+        """Bytes of each artifact by its path in the container, known without fetching any."""
         if self._reply.horde:
             return {entry.path: entry.size for entry in self._reply.horde.artifacts}
         return {path: len(content) for path, content in (self._result.artifacts if self._result else {}).items()}
