@@ -16,21 +16,20 @@ from typing import Self
 
 from horde_core.wire.executor import Claim, ClaimRequest
 from horde_executor.attempt import Host
-from horde_executor.clock import limit
 from horde_executor.container import share_of
 from horde_executor.egress import Egress
 from horde_executor.engine import Engine
-from horde_executor.errors import ExecutorError, FacilitatorError
+from horde_executor.errors import EngineError, ExecutorError, FacilitatorError, Fenced
 from horde_executor.facilitator import Facilitator, pause_before
 from horde_executor.images import Images
 from horde_executor.job import run_job
 from horde_executor.recover import clear_leftovers
 from horde_executor.registries import registry_check
 from horde_executor.settings import Settings
-from horde_executor.tasks import over, unless
+from horde_executor.tasks import cancel, to_its_end, unless
 
 CLAIM_WAIT_S = 20.0
-CLEAN_UP_S = 120.0
+LAST_SWEEP_S = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ async def _serve_slot(host: Host, settings: Settings, busy: _Busy, drain: asynci
     """One job after the other. While the next one is claimed, what the last one left is removed."""
     async with _Broom() as broom:
         while not drain.is_set():
-            claim = await unless(drain, _next_claim(host.facilitator, settings, busy))
+            claim = await unless(drain, _next_claim(host, settings, busy))
             if claim is None:
                 return
             cleanup = AsyncExitStack()
@@ -117,7 +116,8 @@ async def _serve_slot(host: Host, settings: Settings, busy: _Busy, drain: asynci
             await broom.keep_up()
 
 
-async def _next_claim(facilitator: Facilitator, settings: Settings, busy: _Busy) -> Claim:
+async def _next_claim(host: Host, settings: Settings, busy: _Busy) -> Claim:
+    await _engine_serves(host.engine)  # without it every job would fail here, one after the other
     claim_id, failures = str(uuid.uuid4()), 0
     while True:
         offer = ClaimRequest(
@@ -128,7 +128,9 @@ async def _next_claim(facilitator: Facilitator, settings: Settings, busy: _Busy)
             wait_s=CLAIM_WAIT_S,
         )
         try:
-            claim = await facilitator.claim(claim_id, offer)
+            claim = await host.facilitator.claim(claim_id, offer)
+        except Fenced:  # what this id had claimed lapsed before the answer arrived
+            claim = None
         except FacilitatorError as error:
             if not error.is_transient:
                 raise
@@ -144,6 +146,18 @@ async def _next_claim(facilitator: Facilitator, settings: Settings, busy: _Busy)
         claim_id, failures = str(uuid.uuid4()), 0
 
 
+async def _engine_serves(engine: Engine) -> None:
+    failures = 0
+    while True:
+        try:
+            return await engine.check()
+        except EngineError as error:
+            if failures == 0:
+                log.warning("%s; no job is taken until it can", error)
+        await asyncio.sleep(pause_before(failures))
+        failures += 1
+
+
 class _Broom:
     """Removes what the jobs of a slot left, beside its next job. It ends when all is gone."""
 
@@ -156,7 +170,7 @@ class _Broom:
         return self
 
     def sweep(self, cleanup: AsyncExitStack) -> None:
-        """Begin to remove a heap. Nobody's cancellation reaches this."""
+        """Begin to remove a heap. The slot's own cancellation does not reach this."""
         task = asyncio.ensure_future(_clean_up(cleanup))
         self._sweeping.add(task)
         task.add_done_callback(self._sweeping.discard)
@@ -167,12 +181,14 @@ class _Broom:
             await asyncio.wait(self._sweeping, return_when=asyncio.FIRST_COMPLETED)
 
     async def __aexit__(self, *_: object) -> None:
-        await over(*self._sweeping)
+        tasks = tuple(self._sweeping)
+        if tasks:
+            await to_its_end(asyncio.wait(tasks, timeout=LAST_SWEEP_S), LAST_SWEEP_S + 1)
+            await cancel(*tasks)
 
 
 async def _clean_up(cleanup: AsyncExitStack) -> None:
     try:
-        async with limit(CLEAN_UP_S):
-            await cleanup.aclose()
+        await cleanup.aclose()
     except Exception:  # whatever it was: what is left is found and removed at the next start
         log.exception("the machine could not be cleaned after a job")

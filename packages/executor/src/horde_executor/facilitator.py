@@ -203,7 +203,7 @@ def _read(model: type[_Model], answer: httpx2.Response) -> _Model:
     try:
         return model.model_validate_json(answer.content)
     except ValidationError as error:
-        raise FacilitatorError(f"the facilitator's answer is no {model.__name__}: {error}", 422) from error
+        raise FacilitatorError(f"the facilitator's answer is no {model.__name__}: {error}") from error
 
 
 def _refusal(answer: httpx2.Response) -> FacilitatorError | Fenced:

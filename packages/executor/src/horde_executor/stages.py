@@ -28,13 +28,13 @@ from horde_executor.delivery import deliver
 from horde_executor.endings import QUOTED_BYTES, Execution, Stop, needs_engine, outcome_of, start_failure
 from horde_executor.engine import Attached, Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
+from horde_executor.facilitator import pause_before
 from horde_executor.tasks import cancel, to_its_end, together, unless
 from horde_executor.volumes import place
 from horde_executor.workspace import Workspace
 
 CREATE_S = 90.0
 KILL_S = 60.0
-REMOVE_S = 50.0
 OUTPUT_S = 10.0
 PROGRESS_S = 0.25
 
@@ -131,16 +131,16 @@ async def _create(run: Run, space: Workspace, image: Image) -> str:
 
 
 async def _remove(engine: Engine, container: str) -> None:
-    """Remove a container although the engine may be away for a while."""
-    gives_up = now() + REMOVE_S
+    """Remove a container, also when the engine is away for a while; ends by success or cancellation."""
+    failures = 0
     while True:
         try:
             return await engine.remove(container)
         except EngineError as error:
-            if now() > gives_up:
-                raise
-            log.warning("container %.12s could not be removed yet: %s", container, error)
-        await asyncio.sleep(1)
+            if failures == 0:
+                log.warning("container %.12s cannot be removed yet: %s", container, error)
+        await asyncio.sleep(pause_before(failures))
+        failures += 1
 
 
 async def _download(run: Run, space: Workspace) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import hashlib
+import io
 import json
 import socket
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +34,9 @@ from horde_core.wire.executor import (
     Refusal,
     StatusEvent,
 )
+from horde_executor.agent import run
 from horde_executor.engine import Engine
+from horde_executor.settings import Settings
 
 ROOT = Path(__file__).parents[4]
 IMAGE = "horde-test/busybox:1"
@@ -122,6 +126,9 @@ class StandIn:
                 if self.fenced:
                     refusal = Refusal(code="stale_attempt", detail="the attempt is another's")
                     return web.Response(status=409, body=refusal.model_dump_json())
+            self.offers += [ClaimRequest.model_validate_json(await request.read())] if "/claims/" in path else []
+        async with self.changed:
+            self.changed.notify_all()
         answer = await handler(request)
         async with self.changed:
             self.changed.notify_all()
@@ -143,7 +150,6 @@ class StandIn:
 
     async def _claim(self, request: web.Request) -> web.Response:
         offer = ClaimRequest.model_validate_json(await request.read())
-        self.offers.append(offer)
         if request.match_info["id"] not in self.claimed:
             if not self.claims:
                 with contextlib.suppress(TimeoutError):
@@ -152,7 +158,7 @@ class StandIn:
             if not self.claims:
                 return web.Response(status=204)
             self.claimed[request.match_info["id"]] = self.claims.pop(0)
-        return web.Response(body=self.claimed[request.match_info["id"]].model_dump_json())
+        return web.Response(body=io.BytesIO(self.claimed[request.match_info["id"]].model_dump_json().encode()))
 
     async def _lease(self, request: web.Request) -> web.Response:
         wait_s = LeaseRequest.model_validate_json(await request.read()).wait_s
@@ -231,9 +237,10 @@ def image() -> str:
     return IMAGE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def hotkey() -> Keypair:
-    return Keypair.create_from_uri("//Executor")
+    """An executor that no other test, and no other run of the tests, knows."""
+    return Keypair.create_from_uri(f"//{uuid.uuid4().hex}")
 
 
 @pytest.fixture
@@ -297,3 +304,99 @@ def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def dead_port() -> int:
     """A port on which nobody listens."""
     return free_port()
+
+
+class RunningAgent:
+    """An agent that works for the stand-in."""
+
+    def __init__(self, stand_in: StandIn, settings: Settings) -> None:
+        self.stand_in = stand_in
+        self.settings = settings
+        self.drain = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    async def give(self, claim: Claim) -> Told:
+        """Queue a job; returns what is told of it as it comes."""
+        async with self.stand_in.changed:
+            self.stand_in.claims.append(claim)
+            self.stand_in.changed.notify_all()
+        return self.stand_in.told.setdefault(f"{claim.job}/{claim.attempt}", Told())
+
+    async def do(self, claim: Claim) -> Told:
+        """Have a job done."""
+        told = await self.give(claim)
+        await self.stand_in.until(lambda: told.outcome, 30)
+        return told
+
+    async def stop(self) -> None:
+        """End the agent as Ctrl-C does."""
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait([self.task])
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator["RunningAgent"]:
+        self.task = asyncio.ensure_future(run(self.settings, drain=self.drain))
+        try:
+            yield self
+        finally:
+            await self.stop()
+            assert self.task.cancelled() or self.task.result() is None
+
+
+def executors_containers(hotkey: Keypair) -> list[str]:
+    command = ["docker", "ps", "-aq", "--filter", f"label=org.computehorde.executor={hotkey.ss58_address}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.fixture
+def settings(stand_in: StandIn, hotkey: Keypair, tmp_path: Path) -> Settings:
+    return Settings(
+        facilitator_url=stand_in.url, data=tmp_path / "data", classes=("always_on.test",), hotkey=hotkey
+    )
+
+
+@pytest.fixture
+async def agent_with(
+    stand_in: StandIn, settings: Settings
+) -> Callable[..., contextlib.AbstractAsyncContextManager[RunningAgent]]:
+    """Agents with other settings. When one has ended nothing of its jobs is left, whatever the test did."""
+
+    @contextlib.asynccontextmanager
+    async def working(**changes) -> AsyncIterator[RunningAgent]:
+        async with RunningAgent(stand_in, dataclasses.replace(settings, **changes)).working() as agent:
+            yield agent
+        assert executors_containers(settings.hotkey) == []
+        assert not list(settings.data.glob("work/*"))
+
+    return working
+
+
+@pytest.fixture
+async def agent(agent_with) -> AsyncIterator[RunningAgent]:
+    """An agent with one slot."""
+    async with agent_with() as agent:
+        yield agent
+
+
+@pytest.fixture
+def docker() -> Callable[..., str]:
+    """Runs the docker command and returns what it prints."""
+
+    def command(*args: str, **kwargs) -> str:
+        done = subprocess.run(["docker", *args], check=True, capture_output=True, text=True, **kwargs)
+        return done.stdout.strip()
+
+    return command
+
+
+@pytest.fixture
+def running_containers(hotkey: Keypair) -> Callable[[int], Awaitable[None]]:
+    """Waits until the executor has so many containers."""
+
+    async def wait(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(await asyncio.to_thread(executors_containers, hotkey)) != count:
+                pass
+
+    return wait

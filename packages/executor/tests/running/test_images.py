@@ -18,12 +18,8 @@ from horde_executor.registries import registry_check
 LAYER = 3_000_000
 
 
-def docker(*args: str, **kwargs) -> str:
-    return subprocess.run(["docker", *args], check=True, capture_output=True, text=True, **kwargs).stdout.strip()
-
-
 @pytest.fixture
-def pushed(registry, image, tmp_path) -> Iterator[str]:
+def pushed(registry, image, tmp_path, docker) -> Iterator[str]:
     """An image with a layer of 3 MB of its own that is in the registry and not on the machine."""
     name = f"{registry}/team/pushed:{os.getpid()}"
     (tmp_path / "bulk").write_bytes(os.urandom(LAYER))
@@ -49,7 +45,7 @@ async def failure(images, name, *, stall_s=60) -> JobFailure:
     return caught.value
 
 
-async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images, pushed):
+async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images, pushed, docker):
     """Bytes done reach the layer's size, two waiters share one pull, and the digest runs the same image later."""
     reports = []
     both = [images.resolve(pushed, None, stall_s=60, report=reports.append) for _ in range(2)]
@@ -68,7 +64,7 @@ async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images,
     docker("rmi", "-f", first.image.id)
 
 
-async def test_an_image_of_the_machine_is_used_as_it_is(images, image, engine):
+async def test_an_image_of_the_machine_is_used_as_it_is(images, image, docker):
     """A local image needs no registry, and its digest is its id."""
     resolved = await images.resolve(image, None, stall_s=60, report=lambda _: None)
     assert resolved.digest == resolved.image.id == docker("image", "inspect", "-f", "{{.Id}}", image)
