@@ -115,8 +115,10 @@ class _Part:
         return [f"Range: bytes={self.size}-", f"If-Range: {self.etag}"] if self.size else []
 
     def consume(self, head: Head, data: bytes) -> None:
-        """Append what an answer brings."""
-        self._begin(head)
+        """Append what an answer brings; called with no bytes first."""
+        if self._head is not head:
+            self._head = head
+            self._begin(head)
         self._room.take(len(data), self.name)
         try:
             self.file.write(data)
@@ -125,9 +127,8 @@ class _Part:
         self._hash.update(data)
         self.size += len(data)
 
-    def finish(self, head: Head) -> Fetched | Broken:
+    def finish(self) -> Fetched | Broken:
         """Judge the file after an answer that came to its end."""
-        self._begin(head)  # an empty file has no body
         if self.total is not None and self.size != self.total:
             missing = f"{self.size} bytes came instead of {self.total}"
             self.restart()
@@ -147,9 +148,6 @@ class _Part:
         self.size, self.total, self.etag = 0, None, None
 
     def _begin(self, head: Head) -> None:
-        if self._head is head:
-            return
-        self._head = head
         if head.status == HTTPStatus.PARTIAL_CONTENT:
             self._continue(head)
             return
@@ -214,7 +212,7 @@ class _Download:
             try:
                 answer = self.line.get(target, self._part.headers(), self._part.consume, stop, self._tick)
                 if isinstance(answer, Head) and answer.has_body:
-                    return self._part.finish(answer), None
+                    return self._part.finish(), None
             except _Mismatch:
                 self._part.restart()
                 return Broken("the server's parts of the file do not fit together"), None

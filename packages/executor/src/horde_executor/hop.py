@@ -7,6 +7,7 @@ are not followed; each hop is a request of its own, judged like the first.
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -33,7 +34,7 @@ class Patience:
     """How long a download bears with a server. Times in seconds; `tries` counts requests without progress."""
 
     connect_s: float = 15
-    stall_s: int = 30
+    stall_s: float = 30
     tries: int = 6
     pause_s: float = 0.5
     longest_pause_s: float = 30
@@ -100,6 +101,7 @@ class Line:
     ) -> Head | Broken | Refused:
         """Request `target` and hand the body of a 200 or 206 to `consume`; other bodies are not read.
 
+        `consume` is called with no bytes first, so that it can judge the headers before a body comes.
         `tick` is called about every 50 ms or more often. What `consume` raises ends the request and is raised.
 
         Raises:
@@ -109,24 +111,33 @@ class Line:
         self._prepare(target, headers, exchange)
         self._multi.add_handle(self._curl)
         try:
-            while self._multi.perform()[1]:
-                threads.check(stop)
-                tick()
-                self._multi.select(_LOOK_S)
-            failed = self._multi.info_read()[2]
+            failure = self._perform(exchange, stop, tick)
         finally:
             self._multi.remove_handle(self._curl)
             exchange.release()
         if exchange.error is not None:
             raise exchange.error
-        if failed and not exchange.cut:
-            return self._explain(failed[0][1], failed[0][2], exchange)
+        if failure is not None and not exchange.cut:
+            return self._explain(*failure, exchange)
         return exchange.head
 
     def close(self) -> None:
         """Let the connection go. It may take seconds while a name is being resolved."""
         self._curl.close()
         self._multi.close()
+
+    def _perform(
+        self, exchange: "_Exchange", stop: threading.Event, tick: Callable[[], None]
+    ) -> tuple[int, str] | None:
+        """Run the request to its end; libcurl's code and text if it failed."""
+        while self._multi.perform()[1]:
+            threads.check(stop)
+            tick()
+            if time.monotonic() - exchange.heard_at > self._patience.stall_s:
+                return pycurl.E_OPERATION_TIMEDOUT, "stalled"  # libcurl's own measure averages over 5 s
+            self._multi.select(_LOOK_S)
+        failed = self._multi.info_read()[2]
+        return failed[0][1:] if failed else None
 
     def _prepare(self, target: Target, headers: Sequence[str], exchange: "_Exchange") -> None:
         curl = self._curl
@@ -143,8 +154,6 @@ class Line:
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._patience.connect_s * _MILLISECONDS))
-        curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        curl.setopt(pycurl.LOW_SPEED_TIME, self._patience.stall_s)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, exchange.open_socket)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
@@ -171,7 +180,9 @@ class Line:
         }
         if code in final:
             return Refused(final[code])
-        slow = f"no data came for {self._patience.stall_s} s" if exchange.head.status else "no answer came in time"
+        slow = (
+            f"no data came for {self._patience.stall_s:g} s" if exchange.head.status else "no answer came in time"
+        )
         passing = {
             pycurl.E_COULDNT_RESOLVE_HOST: f"the host name {target.host} was not found",
             pycurl.E_COULDNT_CONNECT: f"{server} did not accept the connection",
@@ -197,6 +208,7 @@ class _Exchange:
         self.error: BaseException | None = None
         self.refusals: list[str] = []
         self.sockets: list[socket.socket] = []
+        self.heard_at = time.monotonic()
         self._egress = egress
         self._consume = consume
 
@@ -216,25 +228,32 @@ class _Exchange:
         self.sockets.append(opened)
         return opened
 
-    def on_header(self, line: bytes) -> None:
+    def on_header(self, line: bytes) -> int | None:
+        self.heard_at = time.monotonic()
         if line.startswith(b"HTTP/"):
             status = line.split(b" ", 2)[1:2]
             self.head = Head(int(status[0]) if status and status[0].strip().isdigit() else 0)
         elif not line.strip():
             self.head.complete = True
+            return self._hand_on(b"") if self.head.has_body else None
         elif not self.head.complete:  # what follows the body are trailers, which say nothing to us
             name, _, value = line.partition(b":")
             self.head.headers.setdefault(name.strip().lower().decode("latin-1"), value.strip().decode("latin-1"))
+        return None
 
     def on_body(self, data: bytes) -> int | None:
+        self.heard_at = time.monotonic()
         if not self.head.has_body:
             self.cut = True
             return 0
+        return self._hand_on(data)
+
+    def _hand_on(self, data: bytes) -> int | None:
         try:
             self._consume(self.head, data)
         except BaseException as error:  # noqa: BLE001 - raised again by `Line.get`
             self.error = error
-            return 0
+            return -1
         return None
 
     def release(self) -> None:
