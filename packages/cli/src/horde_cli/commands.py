@@ -1,11 +1,13 @@
 """The commands with their options. Each loads what it needs when it runs, so that the quick ones are quick."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from horde_cli import options
+from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
     name="horde",
@@ -17,6 +19,7 @@ app = typer.Typer(
 executor = typer.Typer(help="The agent that runs jobs on one machine.", no_args_is_help=True)
 app.add_typer(executor, name="executor")
 
+TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.
 _UNTOUCHED = {"allow_interspersed_args": False}
 
@@ -89,6 +92,172 @@ def executor_run(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
     )
+
+
+@app.command(context_settings=_UNTOUCHED)
+def run(
+    *,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")],
+    args: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="All that follows goes to the container.")
+    ] = None,
+    executor_class: Annotated[
+        str, typer.Option("--class", metavar="CLASS", help="The kind of machine.")
+    ] = TEST_CLASS,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="/volume/PATH=SOURCE", help="A file, directory or URL. Repeatable."),
+    ] = None,
+    artifacts: Annotated[
+        Path | None, typer.Option("--artifacts", metavar="DIR", help="Save the job's artifacts here.")
+    ] = None,
+    artifacts_dir: Annotated[
+        str, typer.Option("--artifacts-dir", metavar="PATH", help="Where the container writes them.")
+    ] = "/artifacts",
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")] = "",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="STAGE=TIME,…", help="For download, execution and upload: 90, 10m, 2h."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the UUID and leave the job.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the job's output.")] = False,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> int:
+    """Run a container as a job, show it, and exit with its code.
+
+    124: stopped at its limit. 125: the horde's fault. 126: rejected. 127: no such command. 130: cancelled.
+    1: failed without a code of its own.
+    """
+    from horde_cli.connection import connect
+    from horde_cli.errors import ServiceError
+    from horde_cli.exitcodes import HORDE_FAILED
+    from horde_cli.submit import Run, submit
+
+    wanted = Run(
+        image=image,
+        args=args or (),
+        executor_class=executor_class,
+        namespace=namespace,
+        inputs=inputs or (),
+        env=env or (),
+        limits=limit or (),
+        artifacts=artifacts,
+        artifacts_dir=artifacts_dir,
+        detach=detach,
+        quiet=quiet,
+        as_json=as_json,
+    )
+    try:
+        return asyncio.run(submit(connect(facilitator, hotkey, config), wanted))
+    except ServiceError as error:
+        error.exit_code = HORDE_FAILED
+        raise
+
+
+@app.command()
+def jobs(
+    *,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these. Repeatable.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many, newest first.")] = 20,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """List your jobs, newest first."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.jobs(connect(facilitator, hotkey, config), status or (), last, as_json=as_json))
+
+
+@app.command()
+def show(
+    *,
+    uuid: options.Job,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Show a job: where it is, where it has been, how it ended and why."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.show(connect(facilitator, hotkey, config), uuid, as_json=as_json))
+
+
+@app.command()
+def logs(
+    *,
+    uuid: options.Job,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Print what a job wrote, stdout to stdout and stderr to stderr."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.logs(connect(facilitator, hotkey, config), uuid, follow=follow, as_json=as_json))
+
+
+@app.command()
+def get(
+    *,
+    uuid: options.Job,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if it is not there.")],
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Save the artifacts of a job."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.get(connect(facilitator, hotkey, config), uuid, directory, as_json=as_json))
+
+
+@app.command()
+def cancel(
+    *,
+    uuid: options.Job,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Ask that a job be stopped; what it has written by then is kept."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.cancel(connect(facilitator, hotkey, config), uuid, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    *,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> int:
+    """Look for what would keep jobs from running, here and on the way to the facilitator."""
+    from horde_cli.doctor import examine
+
+    return asyncio.run(examine(facilitator, hotkey, config, as_json=as_json))
 
 
 @app.command()

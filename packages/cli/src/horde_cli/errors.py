@@ -6,7 +6,7 @@ CommandError                exit code 1
 ├── HotkeyError             a key file cannot be read or written
 ├── StartError              a part of the horde did not start
 ├── NoSuchJob               no job, or more than one, has that UUID
-└── ServiceError            125: the facilitator could not be reached, or could not do it
+└── ServiceError            the facilitator could not be reached, or could not do it
 """
 
 
@@ -55,5 +55,3 @@ class NoSuchJob(CommandError):  # noqa: N818 - see BadUsage
 
 class ServiceError(CommandError):
     """The facilitator could not be reached, or could not do what it was asked for."""
-
-    exit_code = 125

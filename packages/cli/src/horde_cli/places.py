@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 APP = "compute-horde"
-CONFIG_VARIABLE = "COMPUTE_HORDE_CONFIG"
 DATA_VARIABLE = "COMPUTE_HORDE_DATA"
 
 
@@ -12,6 +11,11 @@ def data_directory() -> Path:
     """Where `horde up` keeps everything when nothing else is said."""
     chosen = os.environ.get(DATA_VARIABLE)
     return Path(chosen).expanduser() if chosen else _xdg("XDG_DATA_HOME", ".local/share") / APP
+
+
+def client_configs() -> tuple[Path, ...]:
+    """Where a client.toml is looked for when none is named: the user's own, then that of a `horde up`."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / APP / "client.toml", data_directory() / "client.toml"
 
 
 def _xdg(variable: str, below_home: str) -> Path:

@@ -7,29 +7,21 @@ share `facilitate` and `execute`.
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
-from horde_cli.up.directory import take_lock
 
 Ready = Callable[[str], None]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def facilitator(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]]) -> None:
-    """Serve the API in the foreground.
-
-    Raises:
-        StartError: the directory cannot be used.
-    """
+    """Serve the API in the foreground."""
     log_to_stderr()
-    with _held(data):
-        asyncio.run(facilitate(data, host, port, admit, _print_ready))
+    asyncio.run(facilitate(data, host, port, admit, _print_ready))
 
 
 def executor(
@@ -44,33 +36,27 @@ def executor(
     """Run jobs in the foreground.
 
     Raises:
-        StartError: the directory cannot be used.
         HotkeyError: the hotkey cannot be used.
     """
     log_to_stderr()
-    with _held(data):
-        address = open_or_make(hotkey).ss58_address
-        print(
-            f"horde: this executor is {address}; it is let in by: horde facilitator --admit executor={address}",
-            file=sys.stderr,
+    address = open_or_make(hotkey).ss58_address
+    print(f"horde: this executor is let in by: horde facilitator --admit executor={address}", file=sys.stderr)
+    asyncio.run(
+        execute(
+            facilitator_url=lambda: facilitator_url,
+            data=data,
+            hotkey=hotkey,
+            classes=classes,
+            slots=slots,
+            allow_egress=allow_egress,
+            ready=_print_ready,
         )
-        asyncio.run(
-            execute(
-                facilitator_url=lambda: facilitator_url,
-                data=data,
-                hotkey=hotkey,
-                classes=classes,
-                slots=slots,
-                allow_egress=allow_egress,
-                ready=_print_ready,
-            )
-        )
+    )
 
 
 async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], ready: Ready) -> None:
     """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it."""
     from horde_facilitator.serve import serve
-
     from horde_facilitator.settings import Settings
 
     admitted = {role: frozenset(hotkeys) for role, hotkeys in admit.items()}
@@ -92,7 +78,6 @@ async def execute(
     `facilitator_url` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
     """
     from horde_executor.agent import run
-
     from horde_executor.settings import Settings
 
     url = facilitator_url()
@@ -118,19 +103,3 @@ def log_to_stderr() -> None:
 
 def _print_ready(url: str) -> None:
     print(f"ready {url}", flush=True)
-
-
-@contextlib.contextmanager
-def _held(data: Path) -> Generator[None]:
-    """Hold a directory, so that no two processes work in it."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = take_lock(data / "lock")
-    except OSError as error:
-        raise StartError(f"cannot use {data} ({error.strerror})", "choose another --data") from error
-    if lock is None:
-        raise StartError(f"{data} is used by another process", "choose another --data")
-    try:
-        yield
-    finally:
-        os.close(lock)

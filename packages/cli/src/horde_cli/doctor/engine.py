@@ -39,7 +39,8 @@ def _version(address: str, version: dict[str, Any]) -> Finding:
 def _init(info: dict[str, Any]) -> Finding:
     name = str(info.get("InitBinary") or "docker-init")
     # Older engines report no commit when the program is missing; a remote one can be judged by that alone.
-    if (info.get("InitCommit") or {}).get("ID") not in (None, "", "N/A") or shutil.which(name):
+    commit: dict[str, Any] = info.get("InitCommit") or {}
+    if commit.get("ID") not in (None, "", "N/A") or shutil.which(name):
         return ok("docker-init", f"{name} is there")
     return fail("docker-init", f"the engine does not find {name}", "install it (on Debian: apt-get install tini)")
 

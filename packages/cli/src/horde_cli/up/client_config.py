@@ -1,10 +1,16 @@
-"""What `DIR/client.toml` says: where the facilitator is, and with which hotkey to log in."""
+"""The text of `DIR/client.toml`, as the SDK reads it. Strings of JSON are strings of TOML."""
 
 import json
 
-from horde_cli.up.directory import Directory
 
-
-def client_config(url: str, directory: Directory) -> str:
-    """The text of the file."""
-    return f"facilitator_url = {json.dumps(url)}\nhotkey = {json.dumps(str(directory.user_hotkey))}\n"
+def client_config(url: str, validator: str) -> str:
+    """A file that leads to the facilitator at `url` with the hotkey below `wallets`, wherever the directory is."""
+    return (
+        f"facilitator_url = {json.dumps(url)}\n"
+        f"validator_hotkey = {json.dumps(validator)}\n"
+        "\n"
+        "[wallet]\n"
+        'path = "wallets"\n'
+        'name = "horde"\n'
+        'hotkey = "default"\n'
+    )

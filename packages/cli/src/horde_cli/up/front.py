@@ -49,6 +49,8 @@ def up(
     plan: dict[str, Any] = {
         "data": str(directory.root),
         "lock": held,
+        # Until there are validators of their own, a horde of one machine goes by the hotkey of its user.
+        "validator": user.ss58_address,
         "facilitator": {
             "data": str(directory.facilitator),
             "host": host,

@@ -70,6 +70,7 @@ class Supervisor:
     def __init__(self, plan: dict[str, Any]) -> None:
         self._directory = Directory(Path(plan["data"]))
         self._lock = int(plan["lock"])
+        self._validator = str(plan["validator"])
         os.set_inheritable(self._lock, False)
         self._selector = selectors.DefaultSelector()
         self._facilitator = self._child("facilitator", plan["facilitator"])
@@ -133,7 +134,7 @@ class Supervisor:
         return child.ready
 
     def _announce(self, url: str) -> None:
-        write_whole(self._directory.client_config, client_config(url, self._directory))
+        write_whole(self._directory.client_config, client_config(url, self._validator))
         self._directory.say_running(url)
         with contextlib.suppress(OSError):
             print(f"ready {url}", flush=True)

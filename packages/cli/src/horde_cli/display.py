@@ -1,0 +1,121 @@
+"""What is seen of a running job on standard error, beside its output.
+
+On a terminal one line at the bottom shows the stage with its progress, and makes way for the job's own output.
+Elsewhere each step is a line.
+"""
+
+import sys
+from contextlib import suppress
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from compute_horde_sdk.v1 import ComputeHordeJob, ComputeHordeJobStatus, ComputeHordeJobStatusEntry
+from horde_cli.view import plain
+
+STEPS = {
+    ComputeHordeJobStatus.SENT: "sent",
+    ComputeHordeJobStatus.RECEIVED: "queued",
+    ComputeHordeJobStatus.ACCEPTED: "preparing the image",
+    ComputeHordeJobStatus.EXECUTOR_READY: "fetching inputs",
+    ComputeHordeJobStatus.VOLUMES_READY: "running",
+    ComputeHordeJobStatus.STREAMING_READY: "running, ready for streaming",
+    ComputeHordeJobStatus.EXECUTION_DONE: "storing results",
+}
+
+
+def display(*, quiet: bool) -> "Display":
+    """The display that fits standard error."""
+    if quiet:
+        return Display()
+    return Terminal(Console(stderr=True)) if sys.stderr.isatty() else Lines()
+
+
+def tell(text: str) -> None:
+    """A line on standard error, in the command's voice."""
+    with suppress(BrokenPipeError):
+        print(f"horde: {plain(text)}", file=sys.stderr, flush=True)
+
+
+class Display:
+    """Shows nothing. What goes wrong is told by others, not by a display."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
+
+    def step(self, entry: ComputeHordeJobStatusEntry) -> None:
+        """The job reached a status."""
+
+    def look(self, job: ComputeHordeJob) -> None:
+        """See how far the job is now."""
+
+    def make_way(self, output: bytes = b"") -> None:
+        """The job's output comes next, or something else that stays."""
+
+
+class Lines(Display):
+    """Each step as a line, for logs and pipes."""
+
+    def say(self, text: str) -> None:
+        """A line."""
+        tell(text)
+
+    def step(self, entry: ComputeHordeJobStatusEntry) -> None:
+        """A line for each status on the way."""
+        if entry.status in STEPS:
+            again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
+            tell(STEPS[entry.status] + again)
+
+
+class Terminal(Display):
+    """One line that changes, with a bar when it is known how much there is to do."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._is_shown = False
+        self._has_output = False
+        self._in_line = False
+
+    def say(self, text: str) -> None:
+        """A line above the changing one."""
+        self.make_way()
+        tell(text)
+
+    def step(self, entry: ComputeHordeJobStatusEntry) -> None:
+        """A new stage starts with an empty bar. Between the first output and the end the line stays away."""
+        is_over = entry.status is ComputeHordeJobStatus.EXECUTION_DONE
+        if entry.status in STEPS and (is_over or not self._has_output):
+            self._progress.reset(self._task, description=STEPS[entry.status], total=None)
+            self._show()
+
+    def look(self, job: ComputeHordeJob) -> None:
+        """The stage's own words and numbers, as far as it gives any."""
+        progress = job.progress
+        if progress and self._is_shown:
+            words = plain(progress.message) or progress.stage
+            self._progress.update(
+                self._task, description=words, completed=progress.done or 0, total=progress.total
+            )
+
+    def make_way(self, output: bytes = b"") -> None:
+        """Take the line away. It must not come back in the middle of a line of output, which it would wipe out."""
+        if self._is_shown:
+            self._progress.stop()
+            self._is_shown = False
+        if output:
+            self._has_output = True
+            self._in_line = not output.endswith(b"\n")
+
+    def _show(self) -> None:
+        if not self._is_shown and not self._in_line:
+            self._progress.start()
+            self._is_shown = True

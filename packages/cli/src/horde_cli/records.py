@@ -1,0 +1,145 @@
+"""What becomes of jobs that were handed in before: listed, shown, read, fetched, cancelled."""
+
+import json
+import sys
+from collections.abc import Iterable
+from contextlib import aclosing
+from pathlib import Path
+
+from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJob, ComputeHordeJobStatus
+from horde_cli import prefixes, view
+from horde_cli.connection import translated
+from horde_cli.errors import BadUsage, CommandError
+
+
+async def jobs(client: ComputeHordeClient, statuses: Iterable[str], last: int, *, as_json: bool) -> None:
+    """List the newest jobs, of some statuses if any are named.
+
+    Raises:
+        BadUsage: a status is unknown.
+    """
+    wanted = _statuses(statuses)
+    found: list[ComputeHordeJob] = []
+    with translated():
+        async with client, aclosing(client.iter_jobs()) as all_jobs:
+            async for job in all_jobs:
+                if len(found) == last:
+                    break
+                if not wanted or job.status in wanted:
+                    found.append(job)
+    if as_json:
+        print(json.dumps([view.record(job) for job in found], indent=2))
+    elif found:
+        view.print_table(found)
+    else:
+        print("horde: there are no such jobs; horde run makes one", file=sys.stderr)
+
+
+async def show(client: ComputeHordeClient, text: str, *, as_json: bool) -> None:
+    """Show one job without its output."""
+    with translated():
+        async with client:
+            job = await _find(client, text)
+    if as_json:
+        print(json.dumps(view.record(job), indent=2))
+    else:
+        view.print_details(job)
+
+
+async def logs(client: ComputeHordeClient, text: str, *, follow: bool, as_json: bool) -> None:
+    """Print what a job wrote: its bytes as they are, or one JSON object a line."""
+    with translated():
+        async with client:
+            job = await _find(client, text)
+            if as_json:
+                async with aclosing(job.logs(follow)) as lines:
+                    async for line in lines:
+                        print(
+                            json.dumps({"stream": line.stream, "text": line.text, "attempt": line.attempt}),
+                            flush=True,
+                        )
+                return
+            async with aclosing(job.output(follow)) as pieces:
+                async for piece in pieces:
+                    pass_on(piece.stream, piece.data)
+
+
+async def get(client: ComputeHordeClient, text: str, directory: Path, *, as_json: bool) -> None:
+    """Save the artifacts of a job that has ended.
+
+    Raises:
+        CommandError: a file cannot be written.
+    """
+    with translated():
+        async with client:
+            job = await _find(client, text)
+            saved = await save(job, directory)
+    if as_json:
+        sizes = job.artifact_sizes
+        print(
+            json.dumps(
+                [{"path": path, "file": str(file), "size": sizes[path]} for path, file in saved.items()], indent=2
+            )
+        )
+    else:
+        for file in saved.values():
+            print(view.plain(str(file)))
+
+
+async def cancel(client: ComputeHordeClient, text: str, *, as_json: bool) -> None:
+    """Ask that a job be stopped."""
+    with translated():
+        async with client:
+            job = await _find(client, text)
+            await job.cancel()
+    if as_json:
+        print(json.dumps(view.record(job), indent=2))
+    elif job.status.is_in_progress():
+        print(f"{job.uuid} is being stopped")
+    else:
+        print(f"{job.uuid} has ended: {view.word(job.status)}")
+
+
+async def save(job: ComputeHordeJob, directory: Path) -> dict[str, Path]:
+    """Fetch a job's artifacts into a directory, and name on stderr what the horde could not keep.
+
+    Raises:
+        CommandError: a file cannot be written.
+        ComputeHordeError: an artifact cannot be fetched, or the job has not ended.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - this program does nothing else meanwhile
+        saved = await job.download_artifacts(directory)
+    except OSError as error:
+        raise CommandError(f"cannot write to {error.filename or directory} ({error.strerror})") from error
+    for item in job.result.truncated if job.result else ():
+        if item.path.startswith("/") and item.path not in saved:
+            print(f"horde: {view.plain(item.path)} is not there: {item.why}", file=sys.stderr)
+    return saved
+
+
+def pass_on(stream: str, data: bytes) -> None:
+    """Write a job's output to the same stream of this process, untouched and at once."""
+    target = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
+    target.write(data)
+    target.flush()
+
+
+async def _find(client: ComputeHordeClient, text: str) -> ComputeHordeJob:
+    uuid = prefixes.full(text)
+    if uuid is None:
+        prefixes.checked(text)
+        async with aclosing(client.iter_jobs()) as all_jobs:
+            uuid = prefixes.choose(text, [job.uuid async for job in all_jobs])
+    return await client.get_job(uuid, whole=False)
+
+
+def _statuses(words: Iterable[str]) -> set[ComputeHordeJobStatus]:
+    found: set[ComputeHordeJobStatus] = set()
+    for text in words:
+        try:
+            found.add(ComputeHordeJobStatus(text))
+        except ValueError as error:
+            known = ", ".join(view.word(status) for status in ComputeHordeJobStatus)
+            raise BadUsage(f"--status {text!r} is unknown", f"use one of {known}") from error
+    return found
