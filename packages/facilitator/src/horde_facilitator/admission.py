@@ -1,0 +1,141 @@
+"""Whether a request becomes a job: its signature, its specification, and what can be run today."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue, ValidationError
+
+from horde_core import signing
+from horde_core.signing import RequestSignature, SignatureError
+from horde_core.spec import JobSpec, field_errors
+from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
+from horde_facilitator.clock import Now, microseconds
+from horde_facilitator.errors import BadRequest
+from horde_facilitator.records.jobs import NewJob
+from horde_facilitator.settings import Settings
+
+NOT_ECHOED = {"volumes", "uploads", "streaming_details", "max_attempts"}
+"""What replies do not repeat: it is large, or holds secrets, or published clients do not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may become a job, with the signature that must not make a second one."""
+
+    job: NewJob
+    signature: RequestSignature
+    remember_until_us: int
+
+
+def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Settings, now: Now) -> Admitted:
+    """Judge a request to create a job. Takes about a second for a body of 32 MiB, so call it in a thread.
+
+    Raises:
+        BadRequest: the request is not admitted; the message names what is wrong.
+    """
+    content = parse(body)
+    signature = _check_signature(content, headers, owner, settings, now)
+    spec = parse_spec(content)
+    _check_available(spec)
+    if spec.executor_class not in settings.classes:
+        known = ", ".join(sorted(settings.classes))
+        raise BadRequest.field("executor_class", f"{spec.executor_class!r} is not known; the classes are {known}")
+    job = NewJob(
+        uuid=str(uuid.uuid4()),
+        owner=owner,
+        executor_class=spec.executor_class,
+        namespace=spec.job_namespace,
+        max_attempts=spec.max_attempts or settings.max_attempts,
+        budget_us=microseconds(attempt_budget_s(spec, settings)),
+        queue_us=microseconds(settings.queue_s),
+        body=body,
+        echo=spec.model_dump(mode="json", exclude=NOT_ECHOED),
+    )
+    remember_s = settings.signature_past_s + settings.signature_future_s
+    return Admitted(job, signature, signature.timestamp_ns // 1000 + microseconds(remember_s))
+
+
+def parse(body: bytes) -> dict[str, JsonValue]:
+    """The JSON object in a body.
+
+    Raises:
+        BadRequest: the body is not UTF-8, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return content  # pyright: ignore[reportUnknownVariableType]  # json.loads returns JSON values
+
+
+def parse_spec(content: Mapping[str, JsonValue]) -> JobSpec:
+    """The specification in the object of a body.
+
+    Raises:
+        BadRequest: it is wrong; `fields` says where.
+    """
+    try:
+        return JobSpec.model_validate(content)
+    except ValidationError as error:
+        raise BadRequest("The job specification is wrong.", field_errors(error)) from error
+
+
+def attempt_budget_s(spec: JobSpec, settings: Settings) -> float:
+    """The longest that an attempt may take, in seconds: the job's limits and the operator's together."""
+    limits = settings.limits
+    streaming = spec.streaming_start_time_limit if spec.is_streaming else 0
+    return (
+        limits.prepare_s
+        + spec.download_time_limit
+        + streaming
+        + spec.execution_time_limit
+        + limits.grace_s
+        + limits.collect_s
+        + spec.upload_time_limit
+        + settings.lease_s
+    )
+
+
+def _check_signature(
+    content: Mapping[str, JsonValue],
+    headers: Mapping[str, str],
+    owner: str,
+    settings: Settings,
+    now: Now,
+) -> RequestSignature:
+    try:
+        signature = RequestSignature.from_headers(headers)
+        signing.verify_request(content, signature)
+    except SignatureError as error:
+        raise BadRequest(str(error)) from error
+    if signature.signatory != owner:
+        raise BadRequest("X-CH-Signatory is not the hotkey that logged in; sign with the same hotkey")
+    age_us = now.wall_us - signature.timestamp_ns // 1000
+    if not -microseconds(settings.signature_future_s) <= age_us <= microseconds(settings.signature_past_s):
+        raise BadRequest(
+            f"X-CH-Timestamp-NS is {age_us / 1e6:.0f} s old; it must lie between {settings.signature_past_s} s "
+            f"ago and {settings.signature_future_s} s ahead. Check this machine's clock."
+        )
+    return signature
+
+
+def _check_available(spec: JobSpec) -> None:
+    """Refuse what cannot be run yet, by the name of the field; it is never left out in silence."""
+    fields: dict[str, list[str]] = {}
+    kinds = {type(volume) for volume in spec.volumes} & {HuggingfaceVolume, ZipUrlVolume}
+    if HuggingfaceVolume in kinds:
+        fields.setdefault("volumes", []).append("volumes from Hugging Face are not available yet")
+    if ZipUrlVolume in kinds:
+        fields.setdefault("volumes", []).append("volumes of the type zip_url are not available yet")
+    if spec.uploads:
+        fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
+    if spec.streaming_details is not None:
+        fields["streaming_details"] = ["streaming jobs are not available yet"]
+    if spec.on_trusted_miner:
+        fields["on_trusted_miner"] = ["trusted executors are not available yet"]
+    if fields:
+        raise BadRequest("The job asks for what is not available yet.", fields)

@@ -1,0 +1,160 @@
+"""Jobs for their owners: create, get, list, cancel."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response, StreamingResponse
+
+from horde_core.spec import JobSpec
+from horde_core.wire.client import CREATE_PATH, JOBS_PATH, JobPage, JobReply
+from horde_facilitator import admission
+from horde_facilitator.admission import Admitted
+from horde_facilitator.api.given import INLINE, GivenParts, User, described, read_body
+from horde_facilitator.api.owned import UNKNOWN, owned_dossier
+from horde_facilitator.api.refusals import answers
+from horde_facilitator.database import Transaction
+from horde_facilitator.errors import NotFound
+from horde_facilitator.inlining import Caps, bare, inlined
+from horde_facilitator.parts import Parts
+from horde_facilitator.records import dossiers, jobs, people
+from horde_facilitator.records.dossiers import Dossier
+
+PAGE_SIZE = 10
+MAX_PAGE_SIZE = 256
+MAX_DIGITS = 10
+LISTED_ARTIFACTS = 1000
+SMALL = 256 * 1024
+JSON = "application/json"
+
+router = APIRouter()
+
+
+@router.post(
+    CREATE_PATH,
+    status_code=201,
+    response_model=JobReply,
+    responses=answers(400, 401, 403, 413),
+    openapi_extra=described(JobSpec),
+)
+async def create(request: Request, parts: GivenParts, owner: User) -> Response:
+    """Create a job from a signed request. The same signed request gives the same job again."""
+    body = await read_body(request, parts.settings.body_bytes)
+    admitted = await _admitted(body, request, parts, owner)
+    uuid = await parts.database.write(lambda tx: _create(tx, admitted, parts))
+    dossier = await owned_dossier(parts, owner, uuid)
+    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 201, media_type=JSON)
+
+
+async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> Admitted:
+    judged = (body, request.headers, owner, parts.settings, parts.clock.now())
+    if len(body) < INLINE:
+        return admission.admit(*judged)
+    async with parts.big_bodies:
+        return await asyncio.to_thread(admission.admit, *judged)
+
+
+def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> str:
+    signature, job = admitted.signature, admitted.job
+    before = people.job_signed(tx.connection, signature.signatory, signature.signature)
+    if before is not None:
+        return before
+    jobs.create(tx, job, parts.clock.now())
+    people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
+    return job.uuid
+
+
+@router.get(JOBS_PATH + "{uuid}/", response_model=JobReply, responses=answers(401, 403, 404))
+async def get(uuid: str, parts: GivenParts, owner: User, inline: bool = True) -> Response:
+    """One job. `inline=0` leaves the content of logs and artifacts out; they have addresses of their own."""
+    dossier = await owned_dossier(parts, owner, uuid)
+    settings = parts.settings
+    if not inline:
+        return Response(await bare(dossier, parts.blobs, settings.limits.log_bytes), media_type=JSON)
+    caps = Caps(settings.inline_bytes, settings.log_characters)
+    body = inlined(dossier, parts.blobs, caps, settings.limits.log_bytes)
+    if sum(artifact.size for artifact in dossier.artifacts) <= SMALL:
+        return Response(b"".join([piece async for piece in body]), media_type=JSON)
+    return StreamingResponse(body, media_type=JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which page is asked for."""
+
+    number: int
+    size: int
+
+    @property
+    def offset(self) -> int:
+        """How many jobs lie on the pages before."""
+        return (self.number - 1) * self.size
+
+
+async def _paging(page: str = "1", page_size: str = "") -> Paging:
+    """Read the query. A size that makes no sense becomes the default; a page that makes none does not exist."""
+    number, size = _count(page), _count(page_size)
+    if not number:
+        raise NotFound("Invalid page.")
+    return Paging(number, min(size or PAGE_SIZE, MAX_PAGE_SIZE))
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
+
+
+@router.get(JOBS_PATH, response_model=JobPage, responses=answers(401, 403, 404))
+async def listing(
+    request: Request,
+    parts: GivenParts,
+    owner: User,
+    page: Annotated[Paging, Depends(_paging)],
+    inline: bool = True,
+) -> Response:
+    """The caller's jobs, newest first."""
+    count, found = await parts.database.read(
+        lambda connection: dossiers.read_page(connection, owner, page.offset, page.size, LISTED_ARTIFACTS)
+    )
+    if not found and page.number > 1:
+        raise NotFound("Invalid page.")
+    following = _page_url(request, page.number + 1) if page.offset + page.size < count else None
+    previous = _page_url(request, page.number - 1) if page.number > 1 else None
+    head = JobPage(count=count, next=following, previous=previous, results=[])
+    return StreamingResponse(_listing(head, found, parts, inline=inline), media_type=JSON)
+
+
+async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline: bool) -> AsyncIterator[bytes]:
+    cap, log_bytes = parts.settings.listing_bytes, parts.settings.limits.log_bytes
+    yield head.model_dump_json(exclude={"results"})[:-1].encode() + b',"results":['
+    for index, dossier in enumerate(found):
+        if index:
+            yield b","
+        if inline:
+            async for piece in inlined(dossier, parts.blobs, Caps(cap // 2, cap // 4), log_bytes):
+                yield piece
+        else:
+            yield await bare(dossier, parts.blobs, log_bytes)
+    yield b"]}"
+
+
+def _page_url(request: Request, number: int) -> str:
+    return str(request.url.include_query_params(page=number))
+
+
+@router.post(
+    JOBS_PATH + "{uuid}/cancel/", status_code=202, response_model=JobReply, responses=answers(401, 403, 404)
+)
+async def cancel(uuid: str, parts: GivenParts, owner: User) -> Response:
+    """Ask for the end of a job. A queued job ends at once; a running one when its executor has stopped it."""
+
+    def run(tx: Transaction) -> None:
+        job = jobs.find(tx.connection, uuid, owner)
+        if job is None:
+            raise NotFound(UNKNOWN)
+        jobs.cancel(tx, job, parts.clock.now())
+
+    await parts.database.write(run)
+    dossier = await owned_dossier(parts, owner, uuid)
+    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 202, media_type=JSON)

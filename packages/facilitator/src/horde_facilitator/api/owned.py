@@ -1,0 +1,34 @@
+"""The jobs that a caller may see."""
+
+from horde_facilitator.errors import NotFound
+from horde_facilitator.parts import Parts
+from horde_facilitator.records import dossiers, jobs
+from horde_facilitator.records.dossiers import Dossier
+from horde_facilitator.records.values import Job
+
+UNKNOWN = "Not found."
+"""The one answer for a job that does not exist and for one that is somebody else's."""
+
+
+async def owned(parts: Parts, owner: str, uuid: str) -> Job:
+    """The owner's job.
+
+    Raises:
+        NotFound: the owner has no such job.
+    """
+    job = await parts.database.read(lambda connection: jobs.find(connection, uuid, owner))
+    if job is None:
+        raise NotFound(UNKNOWN)
+    return job
+
+
+async def owned_dossier(parts: Parts, owner: str, uuid: str) -> Dossier:
+    """The owner's job with all that belongs to it.
+
+    Raises:
+        NotFound: the owner has no such job.
+    """
+    dossier = await parts.database.read(lambda connection: dossiers.read(connection, owner, uuid))
+    if dossier is None:
+        raise NotFound(UNKNOWN)
+    return dossier

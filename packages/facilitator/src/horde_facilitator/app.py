@@ -1,0 +1,82 @@
+"""Puts the facilitator together. Nothing is decided here."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from horde_facilitator.api import attempts, claims, files, health, jobs, login, refusals, streams
+from horde_facilitator.auth import Nonces, Tokens
+from horde_facilitator.bus import LocalBus
+from horde_facilitator.clock import Clock, SystemClock
+from horde_facilitator.database import Database, Transaction
+from horde_facilitator.directory import DirectoryBlobs
+from horde_facilitator.home import occupied, token_keys
+from horde_facilitator.migrations import bring_up_to_date
+from horde_facilitator.parts import Parts
+from horde_facilitator.reconciler import Reconciler
+from horde_facilitator.records import executors, people
+from horde_facilitator.settings import Settings
+
+ROUTERS = (login, jobs, streams, files, claims, attempts, health)
+
+
+def create_app(parts: Parts) -> FastAPI:
+    """The application that answers requests with these parts."""
+    app = FastAPI(
+        title="ComputeHorde facilitator",
+        version=version("compute-horde-facilitator"),
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parts = parts
+    for module in ROUTERS:
+        app.include_router(module.router)
+    refusals.install(app)
+    return app
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[Parts]:
+    """Everything that a facilitator works with, opened; the reconciler runs beside it.
+
+    Raises:
+        StartError: the data directory cannot be used.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        home = stack.enter_context(occupied(settings.data))
+        keys = token_keys(home.token_keys)
+        await asyncio.to_thread(bring_up_to_date, home.database)
+        bus = LocalBus()
+        database = await stack.enter_async_context(Database.opened(home.database, bus))
+        blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
+        reconciler = Reconciler(settings, clock, database, blobs)
+        await database.write(_first_words(settings, clock))
+        await reconciler.begin()
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        ticking = tasks.create_task(reconciler.run(), name="reconciler")
+        stack.callback(ticking.cancel)
+        stack.callback(bus.close)
+        yield Parts(
+            settings=settings,
+            clock=clock,
+            bus=bus,
+            database=database,
+            blobs=blobs,
+            nonces=Nonces(keys, settings.nonce_s),
+            tokens=Tokens(keys, settings.token_s),
+            big_bodies=asyncio.Semaphore(2),
+        )
+
+
+def _first_words(settings: Settings, clock: Clock) -> Callable[[Transaction], None]:
+    def run(tx: Transaction) -> None:
+        executors.unseen(tx)
+        for role, addresses in settings.admit.items():
+            people.admit(tx, role, addresses, clock.now().wall_us)
+
+    return run

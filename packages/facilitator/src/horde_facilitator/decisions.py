@@ -1,0 +1,120 @@
+"""What follows when an attempt ends without a result, or a job ends: pure decisions over the records' values."""
+
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from horde_core.outcomes import (
+    AnyOutcome,
+    Failed,
+    Fault,
+    Reason,
+    Rejected,
+    Stage,
+    Succeeded,
+    fault_of,
+)
+from horde_facilitator.records.values import Job
+
+WIRE_STAGES = {
+    Stage.QUEUE: "unknown",
+    Stage.PREPARE: "executor_startup",
+    Stage.DOWNLOAD: "volume_download",
+    Stage.STREAMING_START: "streaming_startup",
+    Stage.EXECUTION: "execution",
+    Stage.COLLECT: "result_upload",
+    Stage.UPLOAD: "result_upload",
+}
+"""How published clients call the stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """The job goes back into the queue, with this many losses."""
+
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """The job ends so."""
+
+    outcome: AnyOutcome
+
+
+def after_attempt(job: Job, failure: Failed, *, counts: bool) -> PutBack | EndJob:
+    """What becomes of a job whose attempt ended for the horde's reasons.
+
+    `failure` is what is recorded if no attempt follows; `counts` says whether this end is one of the losses that
+    `max_attempts` bounds (a claim that nobody confirmed, or a job handed back on purpose, is none).
+    """
+    if job.is_cancelling:
+        return EndJob(cancelled(failure.stage))
+    if job.exposed:
+        return EndJob(failure)
+    losses = job.losses + 1 if counts else job.losses
+    if counts and losses >= job.max_attempts:
+        return EndJob(failure)
+    return PutBack(losses)
+
+
+def cancelled(stage: Stage) -> Failed:
+    """The outcome of a job that its owner cancelled."""
+    return Failed(stage=stage, reason=Reason.CANCELLED, message="The job was cancelled by its owner.")
+
+
+def executor_lost(job: Job) -> Failed:
+    """The outcome of a job whose last attempt was lost."""
+    times = "once" if job.losses == 0 else f"{job.losses + 1} times"
+    message = (
+        f"The executor that ran the job was lost ({times}; {job.max_attempts} attempts are allowed). "
+        "This is the horde's fault; logs and artifacts that had arrived are kept. Create the job again."
+    )
+    return Failed(stage=Stage.EXECUTION, reason=Reason.EXECUTOR_LOST, message=message)
+
+
+def deadline_exceeded(stage: Stage) -> Failed:
+    """The outcome of a job that took longer than all its limits together."""
+    return Failed(
+        stage=stage,
+        reason=Reason.DEADLINE_EXCEEDED,
+        message=(
+            "The job took longer than all its limits and the operator's together, so the horde gave it up. "
+            "Create the job again."
+        ),
+    )
+
+
+def entry_details(outcome: AnyOutcome, reported_by: str) -> dict[str, JsonValue]:
+    """The metadata of the history line that ends a job, in the form that published clients read."""
+    match outcome:
+        case Succeeded():
+            return {}
+        case Rejected():
+            return {
+                "job_rejection_details": {
+                    "reason": outcome.reason.value,
+                    "message": outcome.message,
+                    "rejected_by": reported_by,
+                    "context": None,
+                }
+            }
+        case Failed() if fault_of(outcome.reason) is Fault.HORDE:
+            return {
+                "horde_failure_details": {
+                    "reason": outcome.reason.value,
+                    "message": outcome.message,
+                    "reported_by": reported_by,
+                    "context": outcome.context,
+                }
+            }
+        case Failed():
+            return {
+                "job_failure_details": {
+                    "reason": outcome.reason.value,
+                    "stage": WIRE_STAGES[outcome.stage],
+                    "message": outcome.message,
+                    "context": outcome.context,
+                    "docker_process_exit_status": outcome.exit_code,
+                }
+            }

@@ -1,0 +1,116 @@
+"""The reconciler's view of the records, and what it changes there."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, not_, or_, select, update
+
+from horde_core.lifecycle import HELD
+from horde_facilitator.clock import Now
+from horde_facilitator.database import Transaction
+from horde_facilitator.reconcile import Running, Waiting
+from horde_facilitator.records.jobs import find
+from horde_facilitator.records.values import Attempt, Held
+from horde_facilitator.tables import IS_DROPPED, IS_OPEN, IS_QUEUED, artifacts, attempts, jobs
+
+BATCH = 100
+"""Rows of each kind that one look returns: few enough that acting on them holds nobody up."""
+
+
+def running(connection: Connection, now: Now) -> list[Running]:
+    """Attempts whose lease or deadline has passed."""
+    query = (
+        select(
+            attempts.c.job,
+            attempts.c.attempt,
+            attempts.c.confirmed,
+            attempts.c.lease_boot_us,
+            attempts.c.deadline_boot_us,
+        )
+        .where(
+            IS_OPEN,
+            or_(attempts.c.lease_boot_us <= now.boot_us, attempts.c.deadline_boot_us <= now.boot_us),
+        )
+        .limit(BATCH)
+    )
+    return [Running(**row) for row in connection.execute(query).mappings()]
+
+
+def waiting(
+    connection: Connection, now: Now, queue_us: int, no_executor_us: int, served: frozenset[str] | None
+) -> list[Waiting]:
+    """Queued jobs that waited too long, or whose class nobody serves; `served` None leaves these out."""
+    late = and_(
+        jobs.c.created_us <= now.wall_us - queue_us,
+        or_(not_(jobs.c.begun), jobs.c.deadline_us <= now.wall_us),
+    )
+    found = _waiting(connection, late)
+    if served is None or len(found) == BATCH:
+        return found
+    present = connection.execute(select(jobs.c.executor_class).where(IS_QUEUED).distinct()).scalars()
+    for name in sorted({str(name) for name in present} - served):
+        unserved = and_(
+            jobs.c.executor_class == name,
+            not_(jobs.c.begun),
+            jobs.c.created_us <= now.wall_us - no_executor_us,
+            not_(late),
+        )
+        found.extend(_waiting(connection, unserved))
+    return found
+
+
+def _waiting(connection: Connection, condition: ColumnElement[bool]) -> list[Waiting]:
+    query = (
+        select(
+            jobs.c.uuid.label("job"),
+            jobs.c.executor_class,
+            jobs.c.begun,
+            jobs.c.created_us,
+            jobs.c.deadline_us,
+        )
+        .where(IS_QUEUED, condition)
+        .limit(BATCH)
+    )
+    return [Waiting(**row) for row in connection.execute(query).mappings()]
+
+
+def held(connection: Connection, run: Running) -> Held:
+    """The job and the attempt that a look returned, in the same transaction."""
+    query = select(*Attempt.columns(attempts)).where(attempts.c.job == run.job, attempts.c.attempt == run.attempt)
+    attempt = Attempt.read(connection.execute(query).mappings().one())
+    job = find(connection, run.job)
+    if job is None or job.status not in HELD:
+        raise AssertionError(f"{run} is open, but its job is {job}")
+    return Held(job, attempt)
+
+
+def regrant(tx: Transaction, now: Now, lease_us: int, confirm_us: int) -> None:
+    """Give every running attempt a full period from now.
+
+    Deadlines are boot time, which another boot of the machine began anew: they are brought into the span that
+    is possible now.
+    """
+    budget = select(jobs.c.budget_us).where(jobs.c.uuid == attempts.c.job).scalar_subquery()
+    at_least = func.max(attempts.c.deadline_boot_us, now.boot_us + lease_us)
+    tx.execute(
+        update(attempts)
+        .where(IS_OPEN)
+        .values(
+            lease_boot_us=now.boot_us + case((attempts.c.confirmed, lease_us), else_=confirm_us),
+            deadline_boot_us=func.min(at_least, now.boot_us + budget),
+        )
+    )
+
+
+def dropped(connection: Connection) -> list[tuple[str, int]]:
+    """Attempts whose blobs are not needed any more."""
+    query = select(attempts.c.job, attempts.c.attempt).where(IS_DROPPED).limit(BATCH)
+    return [(str(job), int(number)) for job, number in connection.execute(query).tuples()]
+
+
+def forget_blobs(tx: Transaction, gone: Sequence[tuple[str, int]]) -> None:
+    """Note that these attempts' blobs were deleted."""
+    for job, number in gone:
+        tx.execute(delete(artifacts).where(artifacts.c.job == job, artifacts.c.attempt == number))
+        tx.execute(
+            update(attempts).where(attempts.c.job == job, attempts.c.attempt == number).values(blobs="gone")
+        )

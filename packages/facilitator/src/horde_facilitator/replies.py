@@ -1,0 +1,85 @@
+"""Job objects, made of what the records hold. Pure; logs and artifacts are put in by `inlining`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from horde_core.lifecycle import Status
+from horde_core.outcomes import AnyOutcome, Failed, Outcome, fault_of
+from horde_core.wire.client import HordeDetails, JobReply, LogInfo, Progress, StatusEntry
+from horde_core.wire.executor import ArtifactEntry, LeftOut
+from horde_facilitator.clock import SECOND
+from horde_facilitator.logview import LogView
+from horde_facilitator.records.dossiers import Dossier
+from horde_facilitator.records.values import End, Entry, Job
+from horde_facilitator.reports import report_of
+
+HORDE_FAILED = "horde_failed"
+"""How newer published clients spell a failure that was the horde's."""
+
+_OUTCOME: TypeAdapter[AnyOutcome] = TypeAdapter(Outcome)
+
+
+def time_of(us: int) -> datetime:
+    """A stored wall time."""
+    return datetime.fromtimestamp(us // SECOND, UTC).replace(microsecond=us % SECOND)
+
+
+def status_entry(entry: Entry) -> StatusEntry:
+    """A line of history as clients read it."""
+    details = entry.details
+    horde = entry.status == Status.FAILED and "horde_failure_details" in details
+    return StatusEntry(
+        status=HORDE_FAILED if horde else entry.status,
+        created_at=time_of(entry.at_us),
+        metadata=details,
+        attempt=entry.attempt,
+    )
+
+
+def progress_of(job: Job) -> Progress | None:
+    """How far the job's current stage is."""
+    return Progress.model_validate_json(job.progress) if job.progress else None
+
+
+def job_reply(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut] = ()) -> JobReply:
+    """The job object without the content of logs and artifacts."""
+    job = dossier.job
+    return JobReply.model_validate(
+        {
+            **json.loads(dossier.echo),
+            "uuid": job.uuid,
+            "created_at": time_of(job.created_us),
+            "last_update": time_of(job.updated_us),
+            "status": job.status.reference_name,
+            "status_history": [status_entry(entry) for entry in dossier.entries],
+            "streaming_server_cert": "",
+            "streaming_server_address": "",
+            "streaming_server_port": 0,
+            "horde": _details(dossier, logs, not_inlined),
+        }
+    )
+
+
+def _details(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut]) -> HordeDetails:
+    job, attempt, shown = dossier.job, dossier.attempt, dossier.shown
+    report = report_of(shown)
+    outcome = _OUTCOME.validate_json(job.outcome) if job.outcome else None
+    return HordeDetails(
+        attempt=job.attempt,
+        executor_hotkey=attempt.executor if attempt else None,
+        image_digest=job.image_digest,
+        cancelling=job.is_cancelling,
+        progress=progress_of(job),
+        outcome=outcome,
+        fault=fault_of(outcome.reason) if isinstance(outcome, Failed) else None,
+        stage_seconds=report.stage_seconds,
+        logs={
+            stream: LogInfo(size=view.stored + view.dropped, dropped=view.dropped) for stream, view in logs.items()
+        },
+        artifacts=[ArtifactEntry(path=a.path, size=a.size, sha256=a.sha256) for a in dossier.artifacts],
+        left_out=[*report.left_out, *not_inlined],
+        partial=job.status.is_end and shown is not None and shown.end != End.REPORTED,
+    )

@@ -1,0 +1,50 @@
+"""What an operator decides. Read once, in `app`; every default stands here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from horde_core.classes import BUILT_IN
+from horde_core.wire.executor import Limits
+
+MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one facilitator. Names end in their unit: `_s` seconds, `_bytes` bytes.
+
+    `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
+    a hotkey that is on no list is refused. `port` 0 takes a free port.
+    """
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8700
+    admit: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    classes: frozenset[str] = frozenset(BUILT_IN)
+
+    lease_s: float = 30
+    confirm_s: float = 5
+    no_executor_s: float = 60
+    avoid_s: float = 60
+    queue_s: float = 86_400
+    max_attempts: int = 3
+    limits: Limits = field(default_factory=Limits)
+
+    nonce_s: int = 300
+    token_s: int = 3600
+    signature_past_s: int = 300
+    signature_future_s: int = 60
+
+    body_bytes: int = 32 * MIB
+    inline_bytes: int = 50 * MIB
+    listing_bytes: int = 64 * 1024
+    log_characters: int = 1_000_000
+    watched_jobs: int = 10_000
+
+    long_poll_s: float = 25
+    keep_alive_s: float = 10
+    recheck_s: float = 30
+    tick_s: float = 0.5
+    sweep_s: float = 60

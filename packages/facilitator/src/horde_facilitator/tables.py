@@ -1,0 +1,187 @@
+"""The tables. Times are integer microseconds: `_us` is wall time, `_boot_us` the machine's boot time.
+
+What a status is lives in one row of `jobs`; `history` repeats it, append-only. The body of a request, which may
+be large, has a table of its own, because SQLite writes a whole row anew whenever one column changes.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    literal,
+)
+
+from horde_core.lifecycle import Status
+
+REVISION = "0001"
+"""The newest migration; the stored one is compared with it at every start."""
+
+metadata = MetaData()
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _of_job() -> Column[str]:
+    return Column("job", String, ForeignKey("jobs.uuid", ondelete="CASCADE"), primary_key=True)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("uuid", String, nullable=False, unique=True),
+    Column("owner", String, nullable=False),
+    Column("executor_class", String, nullable=False),
+    Column("namespace", String, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("target", String),
+    Column("begun", Boolean, nullable=False),
+    Column("exposed", Boolean, nullable=False),
+    Column("shown", Integer, nullable=False),
+    Column("entries", Integer, nullable=False),
+    Column("image_digest", String),
+    Column("progress", Text),
+    Column("outcome", Text),
+    Column("budget_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("deadline_us", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""`begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
+`shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history."""
+
+IS_QUEUED = jobs.c.status == literal(Status.RECEIVED.value, literal_execute=True)
+"""Printed into the statement, not bound: only so can SQLite see that the partial index serves it."""
+
+Index("jobs_of_owner", jobs.c.owner, jobs.c.id)
+Index(
+    "jobs_queued",
+    jobs.c.executor_class,
+    jobs.c.priority.desc(),
+    jobs.c.id,
+    sqlite_where=IS_QUEUED,
+    postgresql_where=IS_QUEUED,
+)
+Index("jobs_waiting", jobs.c.created_us, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
+
+requests = Table(
+    "requests",
+    metadata,
+    _of_job(),
+    Column("body", LargeBinary, nullable=False),
+    Column("echo", Text, nullable=False),
+)
+"""The body exactly as it was signed, and the part of it that replies repeat, as JSON."""
+
+history = Table(
+    "history",
+    metadata,
+    _of_job(),
+    Column("seq", Integer, primary_key=True),
+    Column("status", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("metadata", Text),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _of_job(),
+    Column("attempt", Integer, primary_key=True),
+    Column("executor", String, nullable=False),
+    Column("claim", String, nullable=False),
+    Column("claimed_us", BigInteger, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
+    Column("lease_boot_us", BigInteger, nullable=False),
+    Column("deadline_boot_us", BigInteger, nullable=False),
+    Column("next_seq", Integer, nullable=False),
+    Column("ended_us", BigInteger),
+    Column("end", String),
+    Column("counted", Boolean, nullable=False),
+    Column("artifact_count", Integer, nullable=False),
+    Column("artifact_bytes", BigInteger, nullable=False),
+    Column("blobs", String, nullable=False),
+    Column("report", Text),
+)
+"""`end`: reported, returned, lapsed, lost or ended (by the facilitator). `counted`: it was one of the job's
+losses. `blobs`: kept, drop (not needed any more) or gone. `report`: what the outcome said besides the outcome."""
+
+IS_OPEN = attempts.c.ended_us.is_(None)
+Index("attempts_of_claim", attempts.c.claim)
+Index("attempts_open", attempts.c.lease_boot_us, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
+IS_DROPPED = attempts.c.blobs == literal("drop", literal_execute=True)
+Index("attempts_dropped", attempts.c.job, sqlite_where=IS_DROPPED, postgresql_where=IS_DROPPED)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("path", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    ForeignKeyConstraint(["job", "attempt"], ["attempts.job", "attempts.attempt"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("hotkey", String, primary_key=True),
+    Column("version", String, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("first_seen_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+    Column("seen_boot_us", BigInteger, nullable=False),
+)
+
+executor_classes = Table(
+    "executor_classes",
+    metadata,
+    Column("executor_class", String, primary_key=True),
+    Column("hotkey", String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+hotkeys = Table(
+    "hotkeys",
+    metadata,
+    Column("hotkey", String, primary_key=True),
+    Column("role", String, primary_key=True),
+    Column("added_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+used_nonces = Table(
+    "used_nonces",
+    metadata,
+    Column("nonce", String, primary_key=True),
+    Column("expires_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+signatures = Table(
+    "signatures",
+    metadata,
+    Column("signatory", String, primary_key=True),
+    Column("signature", LargeBinary, primary_key=True),
+    Column("job", String, ForeignKey("jobs.uuid", ondelete="CASCADE"), nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
