@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -34,11 +34,14 @@ LAST_SWEEP_S = 20.0
 log = logging.getLogger(__name__)
 
 
-async def run(settings: Settings, *, drain: asyncio.Event | None = None) -> None:
+async def run(
+    settings: Settings, *, drain: asyncio.Event | None = None, ready: Callable[[], None] | None = None
+) -> None:
     """Claim and run jobs until cancelled, or until `drain` is set and the last job is done.
 
     When cancelled, running containers are stopped, their jobs handed back (they count as no attempt), and the
-    machine is left clean.
+    machine is left clean. `ready` is called once, when the facilitator has answered the first claim, so that jobs
+    for this executor's classes find it there.
 
     Raises:
         EngineError: there is no container engine, or it refuses to work.
@@ -49,10 +52,10 @@ async def run(settings: Settings, *, drain: asyncio.Event | None = None) -> None
     drain = drain or asyncio.Event()
     async with _host(settings) as host:
         log.info("executor %s serves %s", host.executor, ", ".join(settings.classes))
-        busy = _Busy()
+        presence = _Presence(ready)
         async with asyncio.TaskGroup() as group:
             for _ in range(settings.slots):
-                group.create_task(_serve_slot(host, settings, busy, drain))
+                group.create_task(_serve_slot(host, settings, presence, drain))
 
 
 @asynccontextmanager
@@ -85,47 +88,56 @@ def _alone(data: Path) -> Generator[None]:
         os.close(handle)
 
 
-class _Busy:
-    """How many slots have a job."""
+class _Presence:
+    """How the facilitator sees this executor: that it is there, and how many of its slots have a job."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, ready: Callable[[], None] | None) -> None:
+        self.busy = 0
+        self.is_known = False
+        self._ready = ready
+
+    def heard(self) -> None:
+        """The facilitator has answered a claim."""
+        if not self.is_known:
+            self.is_known = True
+            if self._ready:
+                self._ready()
 
     @contextmanager
     def one_more(self) -> Generator[None]:
-        self.count += 1
+        self.busy += 1
         try:
             yield
         finally:
-            self.count -= 1
+            self.busy -= 1
 
 
-async def _serve_slot(host: Host, settings: Settings, busy: _Busy, drain: asyncio.Event) -> None:
+async def _serve_slot(host: Host, settings: Settings, presence: _Presence, drain: asyncio.Event) -> None:
     """One job after the other. While the next one is claimed, what the last one left is removed."""
     async with _Broom() as broom:
         while not drain.is_set():
-            claim = await unless(drain, _next_claim(host, settings, busy))
+            claim = await unless(drain, _next_claim(host, settings, presence))
             if claim is None:
                 return
             cleanup = AsyncExitStack()
             try:
-                with busy.one_more():
+                with presence.one_more():
                     await run_job(host, claim, cleanup)
             finally:
                 broom.sweep(cleanup)
             await broom.keep_up()
 
 
-async def _next_claim(host: Host, settings: Settings, busy: _Busy) -> Claim:
+async def _next_claim(host: Host, settings: Settings, presence: _Presence) -> Claim:
     await _engine_serves(host.engine)  # without it every job would fail here, one after the other
     claim_id, failures = str(uuid.uuid4()), 0
     while True:
         offer = ClaimRequest(
             classes=list(settings.classes),
             slots=settings.slots,
-            running=busy.count,
+            running=presence.busy,
             version=version("compute-horde-executor"),
-            wait_s=CLAIM_WAIT_S,
+            wait_s=CLAIM_WAIT_S if presence.is_known else 0,  # the first answer tells that we are known
         )
         try:
             claim = await host.facilitator.claim(claim_id, offer)
@@ -139,6 +151,7 @@ async def _next_claim(host: Host, settings: Settings, busy: _Busy) -> Claim:
             await asyncio.sleep(pause_before(failures))
             failures += 1
             continue
+        presence.heard()
         if failures:
             log.info("the facilitator is there again")
         if claim is not None:
