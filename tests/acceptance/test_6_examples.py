@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("clean_machine")
 DATA = Path(vega_datasets.__file__).parent / "_data"
 
 
-def run(horde: Horde, image: str, program: str, *arguments: str | Path) -> str:
+def run(horde: Horde, image: str, program: str | Path, *arguments: str | Path) -> str:
     """What the program prints."""
     env = {**os.environ, "COMPUTE_HORDE_CONFIG": str(horde.config), "EXAMPLE_IMAGE": image}
     command = [sys.executable, ROOT / "examples" / program, *arguments]
@@ -30,6 +30,14 @@ def run(horde: Horde, image: str, program: str, *arguments: str | Path) -> str:
 def test_hello(horde, image):
     """The first program: one container, one line."""
     assert run(horde, image, "hello.py", "Ada").startswith("hello Ada, this is Linux")
+
+
+def test_the_ten_lines_of_the_readme(horde, image, tmp_path):
+    """What the README shows runs as it stands there (on the tests' image)."""
+    readme = (ROOT / "README.md").read_text()
+    program = tmp_path / "readme.py"
+    program.write_text(readme.split("```python\n")[1].split("```")[0].replace("busybox:1", image))
+    assert run(horde, image, program) == f"Completed hello\n {{'/results/cores': b'{os.cpu_count()}\\n'}}\n"
 
 
 def test_many(horde, image):
