@@ -15,9 +15,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distribution
 from pathlib import Path
 
-import vega_datasets
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +26,7 @@ from rich.table import Table
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJob, ComputeHordeJobStatusEntry
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(vega_datasets.__file__).parent / "_data"
+DATA = Path(str(distribution("vega-datasets").locate_file("vega_datasets/_data")))
 DAILY, HOURLY = "seattle-weather.csv", "seattle-temps.csv"
 IMAGE = "horde-demo/busybox:1"
 START_S, JOB_S, STOP_S = 60, 120, 30
@@ -160,9 +160,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
 async def run(config: Path, hourly_url: str) -> ComputeHordeJob:
     """Run the job, showing what happens when it happens, and then its result."""
     console.rule("the job", align="left")
-    console.print(f"examples/weather.sh in {IMAGE}, on data that the PyPI package vega-datasets ships:")
-    for name, how in ((DAILY, "inside the request"), (HOURLY, f"from {hourly_url}")):
-        console.print(f"  {name:20} {(DATA / name).stat().st_size:9,} bytes   {how}")
+    console.print(f"examples/weather.sh in {IMAGE}, on public data from vega-datasets:")
+    for name, how in ((DAILY, "inside the request"), (HOURLY, f"by HTTP from {hourly_url.split('/')[2]}")):
+        console.print(f"  {name:19} {(DATA / name).stat().st_size:8,} bytes  {how}")
     console.print()
     async with ComputeHordeClient.from_config(config) as client:
         job = await client.create_job(weather_job(DATA / DAILY, hourly_url))
@@ -205,22 +205,19 @@ def show_result(job: ComputeHordeJob) -> None:
         listing.add_row(path, f"{len(content):,}")
     console.print(listing)
     stages = "   ".join(f"{name} {seconds:.2f} s" for name, seconds in job.stage_seconds.items())
-    console.print(f"exit code {job.result.exit_code}   attempts {job.attempts}   {stages}")
+    console.print(f"exit code {job.result.exit_code}, attempt {job.attempts}\n{stages}")
 
 
 def months_table(text: str) -> Table:
     """The monthly means as a table with bars: from the mean low to the mean high, and the rain."""
-    table = Table(
-        "", "low °C", "high °C", "", "rain mm", "", title="\nThe year in Seattle, 2012 to 2015", box=SIMPLE
-    )
-    for column in (1, 2, 4):
-        table.columns[column].justify = "right"
+    table = Table(title="\nThe year in Seattle, 2012 to 2015", box=SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("", "low °C", "high °C", "from low to high", "rain mm", "in a year"):
+        table.add_column(name, justify="right" if name.endswith(("°C", "mm")) else "left", no_wrap=True)
     for row in csv.DictReader(io.StringIO(text)):
         low, high, rain = (float(row[name]) for name in ("mean_low_c", "mean_high_c", "rain_mm_per_year"))
-        warmth = " " * round(low) + f"[red]{'█' * max(1, round(high) - round(low))}[/]"
-        table.add_row(
-            row["month"], f"{low:.1f}", f"{high:.1f}", warmth, f"{rain:.0f}", f"[blue]{'█' * round(rain / 8)}[/]"
-        )
+        span = " " * round(low) + f"[red]{'█' * max(1, round(high) - round(low))}[/]"
+        wet = f"[blue]{'█' * round(rain / 10)}[/]"
+        table.add_row(row["month"], f"{low:.1f}", f"{high:.1f}", span, f"{rain:.0f}", wet)
     return table
 
 

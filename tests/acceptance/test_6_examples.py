@@ -5,17 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 from statistics import mean
 from xml.etree import ElementTree as ET
 
 import pytest
-import vega_datasets
 
 from processes import ROOT, Horde
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
-DATA = Path(vega_datasets.__file__).parent / "_data"
+DATA = Path(str(distribution("vega-datasets").locate_file("vega_datasets/_data")))
 
 
 def run(horde: Horde, image: str, program: str | Path, *arguments: str | Path) -> str:
