@@ -20,13 +20,13 @@ from horde_executor.container import share_of
 from horde_executor.egress import Egress
 from horde_executor.engine import Engine
 from horde_executor.errors import EngineError, ExecutorError, FacilitatorError, Fenced
-from horde_executor.facilitator import Facilitator, pause_before
+from horde_executor.facilitator import Facilitator
 from horde_executor.images import Images
 from horde_executor.job import run_job
 from horde_executor.recover import clear_leftovers
 from horde_executor.registries import registry_check
 from horde_executor.settings import Settings
-from horde_executor.tasks import cancel, to_its_end, unless
+from horde_executor.tasks import cancel, pause_before, to_its_end, unless
 
 CLAIM_WAIT_S = 20.0
 LAST_SWEEP_S = 20.0
@@ -53,9 +53,12 @@ async def run(
     async with _host(settings) as host:
         log.info("executor %s serves %s", host.executor, ", ".join(settings.classes))
         presence = _Presence(ready)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(settings.slots):
-                group.create_task(_serve_slot(host, settings, presence, drain))
+        try:
+            async with asyncio.TaskGroup() as slots:
+                for _ in range(settings.slots):
+                    slots.create_task(_serve_slot(host, settings, presence, drain))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ carries the engine's own words and status. What they mean for a job is decided b
 """
 
 import json
+import math
 import os
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -174,7 +175,7 @@ class Engine:
 
     async def stop(self, container: str, grace_s: float) -> None:
         """SIGTERM (or what the image names instead), then SIGKILL after `grace_s`. An ended one is left alone."""
-        seconds = max(0, round(grace_s))
+        seconds = math.ceil(grace_s)
         async with _call("stop the container", seconds + CALL_S):
             await self._containers.container(container).stop(t=seconds)
 

@@ -6,7 +6,6 @@ its lease runs out). The table of requests stands in `horde_core.wire.executor`.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,12 +32,11 @@ from horde_core.wire.executor import (
     Stream,
 )
 from horde_executor.errors import FacilitatorError, Fenced
+from horde_executor.tasks import pause_before
 
 CONNECT_S = 5.0
 ANSWER_S = 30.0
 POLL_LEEWAY_S = 5.0
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Body = bytes | Callable[[], AsyncIterator[bytes]]
@@ -58,11 +56,6 @@ class Attempt:
 
     def __str__(self) -> str:
         return f"{self.job}/{self.number}"
-
-
-def pause_before(repeat: int) -> float:
-    """Seconds to wait before repeat 0, 1, 2…: full jitter, so that many executors do not come back at once."""
-    return random.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(repeat, 10)))  # noqa: S311
 
 
 class Facilitator:

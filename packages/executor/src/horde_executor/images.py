@@ -6,6 +6,7 @@ has; every later attempt uses exactly that. Slots that want the same image share
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,10 +51,11 @@ class _Pull:
     name: str
     waiting: int = 0
     layers: dict[str, _Layer] = field(default_factory=dict[str, _Layer])
+    steps: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     moved_at: float = field(default_factory=now)
 
     def note(self, message: dict[str, Any]) -> None:
-        """Take one of the engine's messages. Only bytes that move count as progress, not its repeats."""
+        """Take one of the engine's messages. Bytes that move and new steps are progress, its retries are not."""
         before = self._position()
         detail: dict[str, int] = message.get("progressDetail") or {}
         status, layer_id = str(message.get("status", "")), str(message.get("id", ""))
@@ -65,17 +67,19 @@ class _Pull:
             if status in ("Download complete", "Extracting", "Pull complete"):
                 layer.done = layer.total
             layer.unpacked = detail.get("current", layer.unpacked)
-        if self._position() != before or not before[1]:
+        if not status.startswith("Retrying"):
+            self.steps.add((layer_id, status))
+        if self._position() != before:
             self.moved_at = now()
 
-    def _position(self) -> tuple[int, int, int]:
+    def _position(self) -> tuple[int, int, int, int]:
         layers = self.layers.values()
         done, total = sum(layer.done for layer in layers), sum(layer.total for layer in layers)
-        return done, total, sum(layer.unpacked for layer in layers)
+        return done, total, sum(layer.unpacked for layer in layers), len(self.steps)
 
     def progress(self) -> ProgressEvent:
         """How far the pull is, over all layers that are known by now."""
-        done, total, _ = self._position()
+        done, total, _, _ = self._position()
         verb = "unpacking" if total and done >= total else "pulling"
         return ProgressEvent(
             stage=Stage.PREPARE, message=f"{verb} {self.name}", done=done, total=total or None, unit="bytes"
@@ -113,7 +117,7 @@ class Images:
             image = await self._engine.image(reference)
         if image is None:
             raise _unreachable(f"the engine pulled {reference}, but does not have it now")
-        return Resolved(image, digest or _digest_of(image, wanted))
+        return Resolved(image, digest or digest_of(image, wanted))
 
     async def _pull(
         self, wanted: ImageName, reference: str, stall_s: float, report: Callable[[ProgressEvent], None]
@@ -121,7 +125,7 @@ class Images:
         host, _, port = (
             wanted.registry.rpartition(":") if _has_port(wanted.registry) else (wanted.registry, "", "443")
         )
-        await self._check_registry(HUB_HOST if host == DEFAULT_REGISTRY else host, int(port))
+        await self._check_registry(HUB_HOST if host in (DEFAULT_REGISTRY, "index.docker.io") else host, int(port))
         pull = self._pulls.get(reference)
         if pull is None:
             pull = self._pulls[reference] = self._begin(reference)
@@ -162,10 +166,20 @@ def _has_port(registry: str) -> bool:
     return registry.rpartition(":")[2].isdigit()
 
 
-def _digest_of(image: Image, wanted: ImageName) -> str:
-    repository = str(wanted).removesuffix(f"@{wanted.digest}").removesuffix(f":{wanted.tag}")
-    mine = [digest for digest in image.digests if digest.startswith(f"{repository}@")]
-    return mine[0] if mine else image.id
+def digest_of(image: Image, wanted: ImageName) -> str:
+    """What later attempts are told to use: the digest in the wanted registry, else the image's id."""
+    for digest in image.digests:
+        with contextlib.suppress(ValueError):  # the engine may know names that nobody could ask for
+            if _repository(parse_image(digest)) == _repository(wanted):
+                return digest
+    return image.id
+
+
+def _repository(name: ImageName) -> tuple[str, str]:
+    """Registry and repository; Docker's own registry has several names for itself and for its library."""
+    if name.registry in (DEFAULT_REGISTRY, "index.docker.io", HUB_HOST):
+        return DEFAULT_REGISTRY, name.repository.removeprefix("library/")
+    return name.registry, name.repository
 
 
 def _unreachable(message: str) -> JobFailure:

@@ -100,19 +100,24 @@ async def _held(run: Run) -> None:
 
 async def _life(run: Run) -> Ending:
     """All stages up to the outcome."""
-    ready = await _judged(run, get_ready(run), run.deadline - now())
+    deadline = (
+        f"the job did not end within the {run.claim.deadline_s:.0f} s that its limits and the operator's allow"
+    )
+    ready = await _judged(run, get_ready(run), run.deadline - now(), deadline)
     if isinstance(ready, Failed):
         return Ending(ready)
-    outcome = await _judged(run, execute(run, ready), run.deadline - now())
+    outcome = await _judged(run, execute(run, ready), run.deadline - now(), deadline)
     if isinstance(outcome, Succeeded):
         say(run, Status.EXECUTION_DONE, _of_execution(outcome), hold=True)
-    delivered = await _judged(run, collect_artifacts(run, ready), run.claim.limits.collect_s)
+    collect_s = run.claim.limits.collect_s
+    too_slow = f"the artifacts could not be delivered within the {collect_s:.0f} s that the operator allows"
+    delivered = await _judged(run, collect_artifacts(run, ready), collect_s, too_slow)
     if isinstance(delivered, Failed):
         return Ending(delivered if isinstance(outcome, Succeeded) else outcome)
     return Ending(outcome, delivered)
 
 
-async def _judged(run: Run, work: Coroutine[Any, Any, T], seconds: float) -> T | Failed:
+async def _judged(run: Run, work: Coroutine[Any, Any, T], seconds: float, too_late: str) -> T | Failed:
     """The result of a stage that has so much time, or the failure that its error means for the attempt."""
     try:
         async with limit(seconds):
@@ -120,7 +125,7 @@ async def _judged(run: Run, work: Coroutine[Any, Any, T], seconds: float) -> T |
     except JobFailure as failure:
         return failure.outcome()
     except LimitReached:
-        reason, message = Reason.DEADLINE_EXCEEDED, f"the job was still in this stage after {seconds:.0f} s more"
+        reason, message = Reason.DEADLINE_EXCEEDED, too_late
     except Fenced:
         raise
     except ExecutorError as error:

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from horde_executor.clock import now
 from horde_executor.errors import FacilitatorError, Fenced
-from horde_executor.facilitator import Attempt, Facilitator, pause_before
+from horde_executor.facilitator import Attempt, Facilitator
+from horde_executor.tasks import pause_before
 
 SHORTEST_ROUND_S = 0.2
 

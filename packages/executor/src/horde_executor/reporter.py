@@ -15,6 +15,7 @@ from horde_core.wire.executor import Event, LogTotal, ProgressEvent, Stream
 from horde_executor.facilitator import Attempt, Facilitator
 from horde_executor.logs import LogSpool
 
+GATHER_S = 0.005
 FLUSH_S = 0.2
 FLUSH_BYTES = 256 * 1024
 LARGEST_PIECE = 1024 * 1024
@@ -94,6 +95,7 @@ class Reporter:
         """
         while True:
             await self._news.wait()
+            await asyncio.sleep(GATHER_S)  # statuses often come in pairs, and each request costs a commit
             self._news.clear()
             while self._waiting:
                 batch = self._waiting[:LARGEST_BATCH]

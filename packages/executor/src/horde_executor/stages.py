@@ -23,13 +23,12 @@ from horde_core.wire.executor import ArtifactEntry, LeftOut, ProgressEvent, Stat
 from horde_executor import collect, threads, workspace
 from horde_executor.attempt import Run
 from horde_executor.clock import limit, now
-from horde_executor.container import HOSTS, container_config, labels
+from horde_executor.container import HOSTS, LABEL_JOB, container_config, labels
 from horde_executor.delivery import deliver
 from horde_executor.endings import QUOTED_BYTES, Execution, Stop, needs_engine, outcome_of, start_failure
 from horde_executor.engine import Attached, Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
-from horde_executor.facilitator import pause_before
-from horde_executor.tasks import cancel, to_its_end, together, unless
+from horde_executor.tasks import cancel, pause_before, to_its_end, together, unless
 from horde_executor.volumes import place
 from horde_executor.workspace import Workspace
 
@@ -118,27 +117,32 @@ async def _prepare(run: Run, space: Workspace) -> Ready:
 
 
 async def _create(run: Run, space: Workspace, image: Image) -> str:
-    """Create the container and see to its removal. Not to be interrupted, or nobody would know its id."""
+    """Create the container and see to its removal. Not to be interrupted, or it might appear after that."""
     spec, host = run.claim.spec, run.host
     label = labels(host.executor, run.attempt, run.deadline)
     config = container_config(spec, image, space.mounts(spec.artifacts_dir), host.share, label)
+    run.cleanup.push_async_callback(_remove, host.engine, label)
     try:
-        container = await host.engine.create(config)
+        return await host.engine.create(config)
     except EngineError as error:
         raise start_failure(Stage.PREPARE, error) from error
-    run.cleanup.push_async_callback(_remove, host.engine, container)
-    return container
 
 
-async def _remove(engine: Engine, container: str) -> None:
-    """Remove a container, also when the engine is away for a while; ends by success or cancellation."""
+async def _remove(engine: Engine, label: dict[str, str]) -> None:
+    """Remove an attempt's container, also when the engine is away for a while; ends by success or cancellation.
+
+    By its labels, because a request to create it that timed out may have been carried out all the same.
+    """
     failures = 0
     while True:
         try:
-            return await engine.remove(container)
+            for container in await engine.labelled(label):
+                await engine.remove(container)
         except EngineError as error:
             if failures == 0:
-                log.warning("container %.12s cannot be removed yet: %s", container, error)
+                log.warning("the container of job %s cannot be removed yet: %s", label[LABEL_JOB], error)
+        else:
+            return
         await asyncio.sleep(pause_before(failures))
         failures += 1
 
@@ -195,20 +199,19 @@ async def _run_container(run: Run, ready: Ready) -> Execution:
             await engine.start(container)
         except EngineError as error:
             raise start_failure(Stage.EXECUTION, error) from error
-    with run.watch.measure("execution"):
-        copying = asyncio.ensure_future(_copy_output(run, ready.attached))
-        ending = asyncio.ensure_future(_end_of(run, container))
-        try:
-            await asyncio.wait((copying, ending), return_when=asyncio.FIRST_COMPLETED)
-            if copying.done():
-                copying.result()  # a failure ends the container; its end is expected a little before the exit
-            stop, exit_code = await ending
-            async with limit(OUTPUT_S):
-                await copying
-        except LimitReached as error:
-            raise EngineError("the container ended, but its output did not") from error
-        finally:
-            await cancel(copying, ending)
+    copying = asyncio.ensure_future(_copy_output(run, ready.attached))
+    ending = asyncio.ensure_future(_end_of(run, container))
+    try:
+        await asyncio.wait((copying, ending), return_when=asyncio.FIRST_COMPLETED)
+        if copying.done():
+            copying.result()  # a failure ends the container; its end is expected a little before the exit
+        stop, exit_code = await ending
+        async with limit(OUTPUT_S):
+            await copying
+    except LimitReached as error:
+        raise EngineError("the container ended, but its output did not") from error
+    finally:
+        await cancel(copying, ending)
     ended = Ended(0, out_of_memory=False, error="") if exit_code == 0 else await engine.ended(container)
     return Execution(ended, stop, run.reporter.last_output("stderr", QUOTED_BYTES))
 
@@ -222,11 +225,12 @@ async def _copy_output(run: Run, attached: Attached) -> None:
 async def _end_of(run: Run, container: str) -> tuple[Stop, int]:
     engine = run.host.engine
     try:
-        async with limit(run.claim.spec.execution_time_limit):
-            exit_code = await unless(run.lease.cancelled, engine.wait(container))
-            if exit_code is not None:
-                return Stop.NOT, exit_code
-            stop = Stop.CANCEL
+        with run.watch.measure("execution"):
+            async with limit(run.claim.spec.execution_time_limit):
+                exit_code = await unless(run.lease.cancelled, engine.wait(container))
+        if exit_code is not None:
+            return Stop.NOT, exit_code
+        stop = Stop.CANCEL
     except LimitReached:
         stop = Stop.LIMIT
     with run.watch.measure("stop"):

@@ -1,11 +1,21 @@
 """Ways to wait and to end that asyncio does not spell out."""
 
 import asyncio
+import random
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+
+
+def pause_before(repeat: int) -> float:
+    """Seconds to wait before repeat 0, 1, 2…: full jitter, so that many do not come back at once."""
+    return random.uniform(0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(repeat, 10)))  # noqa: S311
 
 
 async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B]) -> tuple[A, B]:

@@ -72,6 +72,7 @@ class StandIn:
         self.tokens: set[str] = set()
         self.logins = 0
         self.fenced = False
+        self.refused = False  # the hotkey is not on the list
         self.cancel = asyncio.Event()
         self.changed = asyncio.Condition()
         self.url = ""
@@ -142,6 +143,8 @@ class StandIn:
         return web.json_response({"nonce": "n-1"})
 
     async def _login(self, request: web.Request) -> web.Response:
+        if self.refused:
+            return web.json_response({"error": "Hotkey not allowed"}, status=400)
         login = Login.model_validate_json(await request.read())
         verify(login.nonce.encode(), bytes.fromhex(login.signature), login.hotkey)
         self.logins += 1

@@ -1,6 +1,7 @@
 """An engine of our own that goes down while a job runs: the platform's failure, whatever the exit code says."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from horde_core.outcomes import Reason, Stage, Succeeded
+
+# Without namespaces of its own a second engine takes away the machine's default bridge and leaves a mount behind.
+ALONE = ("unshare", "--mount", "--net")
 
 
 @dataclass
@@ -32,7 +36,7 @@ class OwnEngine:
         names = ["--containerd-namespace=horde-test", "--containerd-plugins-namespace=horde-test-plugins"]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["dockerd", f"--host={self.url}", *places, *nets, *names], stdout=log, stderr=log
+                [*ALONE, "dockerd", f"--host={self.url}", *places, *nets, *names], stdout=log, stderr=log
             )
         while subprocess.run(["docker", "-H", self.url, "version"], capture_output=True, check=False).returncode:
             assert self.process.poll() is None, (self.directory / "log").read_text()
@@ -52,7 +56,7 @@ class OwnEngine:
 
 @pytest.fixture
 def own_engine(image: str) -> Iterator[OwnEngine]:
-    if shutil.which("dockerd") is None:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("no dockerd of our own can be started here")
     saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
     # The engine's sockets lie deep below, and a socket's path may have 108 bytes.

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from horde_core.images import parse_image
 from horde_core.outcomes import Fault, Reason, Stage, fault_of
 from horde_executor.egress import Egress
+from horde_executor.engine import Image
 from horde_executor.errors import JobFailure
-from horde_executor.images import Images
+from horde_executor.images import Images, digest_of, pull_failure
 from horde_executor.registries import registry_check
 
 LAYER = 3_000_000
@@ -108,3 +110,29 @@ async def test_a_pull_without_progress_ends(engine):
         assert "no progress" in stalled.message
         thread.join(10)
         kept[0][0].close()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "pull access denied for a, repository does not exist or may require 'docker login'",
+            Reason.IMAGE_REFUSED,
+        ),
+        ("toomanyrequests: You have reached your pull rate limit", Reason.IMAGE_UNREACHABLE),
+        ("no matching manifest for linux/amd64 in the manifest list entries", Reason.IMAGE_NOT_FOUND),
+        ("Get https://r/v2/: net/http: TLS handshake timeout", Reason.IMAGE_UNREACHABLE),
+        ("write /var/lib/docker/tmp/x: no space left on device", Reason.EXECUTOR_ERROR),
+    ],
+)
+def test_other_registries_words_are_understood(text, reason):
+    """Answers that no registry on this machine gives, in the words in which engines report them."""
+    assert pull_failure("a/b:1", text).reason is reason
+
+
+def test_dockers_own_registry_is_known_by_all_its_names():
+    """The digest of a library image is found although the engine shortens its name."""
+    image = Image("sha256:" + "1" * 64, ("other@sha256:" + "2" * 64, "busybox@sha256:" + "3" * 64), ())
+    for name in ("busybox:1", "library/busybox:1", "docker.io/library/busybox:1"):
+        assert digest_of(image, parse_image(name)) == image.digests[1]
+    assert digest_of(image, parse_image("else/busybox:1")) == image.id

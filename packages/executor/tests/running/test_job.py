@@ -17,7 +17,7 @@ from horde_core.wire.executor import Limits, ProgressEvent, StatusEvent
 from horde_executor.agent import run
 from horde_executor.endings import Execution, Stop, outcome_of
 from horde_executor.engine import Ended
-from horde_executor.errors import ExecutorError
+from horde_executor.errors import ExecutorError, FacilitatorError
 
 ALL = [Status.EXECUTOR_READY, Status.VOLUMES_READY, Status.EXECUTION_DONE]
 QUICK = Limits(grace_s=1)
@@ -181,6 +181,7 @@ async def test_the_download_limit_fails_the_job_before_it_starts(agent_with, cla
     assert told.statuses == ALL[:1]
     assert any(isinstance(event, ProgressEvent) for event in told.events.values())
     assert told.outcome.stage_seconds.keys() == {"prepare", "download"}
+    assert told.outcome.stage_seconds["download"] == pytest.approx(1, abs=0.5)
 
 
 async def test_a_job_may_be_cancelled_before_it_starts(agent_with, claim_of, stuck_server, stand_in):
@@ -274,8 +275,10 @@ async def test_slots_run_side_by_side(agent_with, claim_of, stand_in):
 async def test_what_a_killed_agent_left_is_removed_and_nothing_else(settings, hotkey, agent_with, image, docker):
     """By the executor's own label: a running container and a workspace go, other executors' containers stay."""
     label = "org.computehorde.executor"
-    own = docker("run", "-d", "--label", f"{label}={hotkey.ss58_address}", image, "sleep", "600")
-    foreign = docker("run", "-d", "--label", f"{label}=5Other", image, "sleep", "600")
+    own = docker(
+        "run", "-d", "--network", "none", "--label", f"{label}={hotkey.ss58_address}", image, "sleep", "600"
+    )
+    foreign = docker("run", "-d", "--network", "none", "--label", f"{label}=5Other", image, "sleep", "600")
     try:
         left = settings.data / "work" / "7d1f0000-0000-4000-8000-000000000001-2"
         (left / "output").mkdir(parents=True)
@@ -294,6 +297,12 @@ async def test_two_agents_do_not_share_a_directory(agent, settings):
     await agent.stand_in.until(lambda: agent.stand_in.offers)
     with pytest.raises(ExecutorError, match="another agent uses"):
         await run(dataclasses.replace(settings, slots=2))
+
+
+async def test_an_executor_that_is_refused_ends_and_says_why(settings, stand_in):
+    stand_in.refused = True
+    with pytest.raises(FacilitatorError, match="Hotkey not allowed"):
+        await asyncio.wait_for(run(settings), 10)
 
 
 async def test_the_facilitator_may_be_away_for_a_while(agent, claim_of, stand_in):
