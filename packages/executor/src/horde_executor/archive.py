@@ -136,6 +136,8 @@ def count_entries(source: BinaryIO, size: int, limit: int) -> None:
 def plan(members: Sequence[zipfile.ZipInfo], size: int, caps: ArchiveCaps) -> tuple[Entry, ...]:
     """Judge all members of an archive of `size` bytes and say what is to be made.
 
+    A file that is there twice (so archives look that were appended to) is made twice: the last one stays.
+
     Raises:
         RefusedArchive: something in it is not taken.
     """
@@ -147,10 +149,8 @@ def plan(members: Sequence[zipfile.ZipInfo], size: int, caps: ArchiveCaps) -> tu
         for depth in range(1, len(entry.parts)):
             if not is_directory.setdefault(entry.parts[:depth], True):
                 raise RefusedArchive(f"holds {_quoted(member)} inside a member that is a file")
-        before = is_directory.get(entry.parts)
-        if before is not None and not (before and entry.is_directory):
-            raise RefusedArchive(f"holds {_quoted(member)} twice, or as a file and as a directory")
-        is_directory[entry.parts] = entry.is_directory
+        if is_directory.setdefault(entry.parts, entry.is_directory) is not entry.is_directory:
+            raise RefusedArchive(f"holds {_quoted(member)} as a file and as a directory")
         if len(is_directory) > caps.entries:
             raise RefusedArchive(_too_many(caps.entries))
         total += member.file_size

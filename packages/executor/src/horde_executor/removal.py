@@ -66,15 +66,14 @@ class _Removal:
             self._delete(parent, name, is_directory=False)
             return
         try:
-            device = os.fstat(top).st_dev
-            waiting = self._clear(top)
+            waiting = self._clear(top, top)
             while waiting:
-                waiting.extend(self._empty(top, waiting.pop(), device))
+                waiting.extend(self._empty(top, waiting.pop()))
         finally:
             os.close(top)
         self._delete(parent, name, is_directory=True)
 
-    def _empty(self, top: int, name: str, device: int) -> list[str]:
+    def _empty(self, top: int, name: str) -> list[str]:
         """Remove a directory at the top; returns the names at the top of what was inside and is not empty."""
         try:
             directory = _open(top, name)
@@ -82,17 +81,14 @@ class _Removal:
             self._note(name, error)
             return []
         try:
-            if os.fstat(directory).st_dev != device:
-                self.problems.append(f"{name!r} is the mount of another file system")
-                return []
-            lifted = [self._lift(directory, inner, top) for inner in self._clear(directory)]
+            lifted = self._clear(directory, top)
         finally:
             os.close(directory)
         self._delete(top, name, is_directory=True)
-        return [name for name in lifted if name is not None]
+        return lifted
 
-    def _clear(self, directory: int) -> list[str]:
-        """Remove all entries except directories that are not empty, whose names are returned."""
+    def _clear(self, directory: int, top: int) -> list[str]:
+        """Remove all entries; directories that are not empty are moved to the top, their names there returned."""
         kept: list[str] = []
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -103,10 +99,11 @@ class _Removal:
                     os.rmdir(entry.name, dir_fd=directory)
                 except OSError:
                     kept.append(entry.name)
-        return kept
+        lifted = [self._lift(directory, name, top) for name in kept]
+        return [name for name in lifted if name is not None]
 
     def _lift(self, directory: int, name: str, top: int) -> str | None:
-        """Move a directory to the top; its name there."""
+        """Move a directory to the top; its name there. A mount cannot be moved, so none is ever emptied."""
         self._moved += 1
         target = f"{self._prefix}{self._moved}"
         try:
@@ -127,7 +124,8 @@ class _Removal:
             self._note(name, error)
 
     def _note(self, name: str, error: OSError) -> None:
-        self.problems.append(f"{name!r}: {error.strerror}")
+        if error.errno != errno.ENOTEMPTY or not self.problems:  # what stays in it was noted already
+            self.problems.append(f"{name!r}: {error.strerror}")
 
 
 def _open(parent: int, name: str) -> int:

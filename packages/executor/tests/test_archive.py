@@ -1,0 +1,364 @@
+"""Zip archives: what is taken lands below the directory as it was packed, everything else is refused whole."""
+
+import io
+import os
+import stat
+import struct
+import threading
+import tracemalloc
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from horde_core.outcomes import Reason, Stage
+from horde_executor.archive import ArchiveCaps, unpack
+from horde_executor.errors import JobFailure, Stopped
+from horde_executor.room import Room
+
+MIB = 1024**2
+
+
+def member(name: str, mode: int = 0o100644, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo("placeholder")
+    info.filename = info.orig_filename = name
+    info.external_attr = mode << 16
+    info.compress_type = method
+    info.create_system = 3
+    return info
+
+
+def packed(*members: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for info, content in members:
+            archive.writestr(info, content)
+    return data.getvalue()
+
+
+def with_name(name: bytes) -> bytes:
+    """An archive whose only member has these bytes as its name, flagged as UTF-8."""
+    plain = packed((member("N" * len(name)), b"x"))
+    changed = bytearray(plain.replace(b"N" * len(name), name))
+    changed[6:8] = struct.pack("<H", 0x800)
+    table = changed.index(b"PK\x01\x02")
+    changed[table + 8 : table + 10] = struct.pack("<H", 0x800)
+    return bytes(changed)
+
+
+def with_flag(flag: int) -> bytes:
+    data = bytearray(packed((member("a"), b"x")))
+    data[data.index(b"PK\x01\x02") + 8] |= flag & 0xFF
+    data[data.index(b"PK\x01\x02") + 9] |= flag >> 8
+    return bytes(data)
+
+
+def unpack_into(
+    root: Path,
+    data: bytes,
+    *,
+    limit: int = 1 << 40,
+    caps: ArchiveCaps | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        unpack(
+            io.BytesIO(data),
+            directory,
+            name="/volume/data",
+            room=Room(limit),
+            stop=stop or threading.Event(),
+            caps=caps,
+            progress=progress,
+        )
+    finally:
+        os.close(directory)
+
+
+def tree(root: Path) -> dict[str, tuple[int, bytes | None]]:
+    """Every path below with its mode and, for files, its content."""
+    return {
+        str(path.relative_to(root)): (
+            stat.S_IMODE(path.lstat().st_mode),
+            path.read_bytes() if path.is_file() else None,
+        )
+        for path in root.rglob("*")
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory whose surroundings are watched: nothing may appear outside."""
+    (tmp_path / "outside").write_text("untouched")
+    inside = tmp_path / "a" / "b" / "inside"
+    inside.mkdir(parents=True)
+    return inside
+
+
+def nothing_outside(root: Path) -> bool:
+    top = root.parents[1]
+    names = {str(path.relative_to(top)) for path in top.rglob("*") if root not in path.parents}
+    return names == {"b", "b/inside"} and (top.parent / "outside").read_text() == "untouched"
+
+
+def test_files_directories_and_exec_bits_come_out_usable_by_anybody(root: Path) -> None:
+    """Whatever the agent's umask and the modes in the archive."""
+    before = os.umask(0o077)
+    try:
+        unpack_into(
+            root,
+            packed(
+                (member("cfg.json"), b"{}"),
+                (member("bin/run", 0o100700), b"#!"),
+                (member("secret", 0o100000), b"s"),
+                (member("setuid", 0o104755), b"u"),
+                (member("empty/", 0o040755), b""),
+                (member("deep/er/and deeper/é.txt", 0), b"e" * 3 * MIB),
+            ),
+        )
+    finally:
+        os.umask(before)
+    assert tree(root) == {
+        "cfg.json": (0o666, b"{}"),
+        "bin": (0o777, None),
+        "bin/run": (0o777, b"#!"),
+        "secret": (0o666, b"s"),
+        "setuid": (0o777, b"u"),
+        "empty": (0o777, None),
+        "deep": (0o777, None),
+        "deep/er": (0o777, None),
+        "deep/er/and deeper": (0o777, None),
+        "deep/er/and deeper/é.txt": (0o666, b"e" * 3 * MIB),
+    }
+
+
+def test_a_later_archive_merges_directories_and_replaces_files(root: Path) -> None:
+    unpack_into(root, packed((member("d/old"), b"1"), (member("d/both", 0o100755), b"1 longer")))
+    unpack_into(root, packed((member("d/new"), b"2"), (member("d/both"), b"not yet"), (member("d/both"), b"2")))
+    assert tree(root) == {
+        "d": (0o777, None),
+        "d/old": (0o666, b"1"),
+        "d/new": (0o666, b"2"),
+        "d/both": (0o666, b"2"),
+    }
+
+
+def test_a_zip64_archive_and_one_with_something_before_it_are_read(root: Path) -> None:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive, archive.open("big", "w", force_zip64=True) as file:
+        file.write(b"64")
+    unpack_into(root, b"#!/bin/sh self-extracting\n" + data.getvalue())
+    assert tree(root) == {"big": (0o666, b"64")}
+
+
+LINK = 0o120777
+REFUSED: list[tuple[str, bytes, str]] = [
+    ("absolute", packed((member("/etc/passwd"), b"x")), "absolute path"),
+    ("double slash", packed((member("//etc/passwd"), b"x")), "absolute path"),
+    ("parent", packed((member("../outside"), b"x")), "'..'"),
+    ("parent inside", packed((member("a/../../outside"), b"x")), "'..'"),
+    ("parent at the end", packed((member("a/.."), b"x")), "'..'"),
+    ("parent directory", packed((member("../new/", 0o040755), b"")), "'..'"),
+    ("dot", packed((member("./a"), b"x")), "'.'"),
+    ("empty component", packed((member("a//b"), b"x")), "empty component"),
+    ("only a slash", packed((member("/", 0o040755), b"")), "empty component"),
+    ("no name", packed((member(""), b"x")), "empty component"),
+    ("backslash", packed((member("..\\..\\outside"), b"x")), "backslash"),
+    ("drive", packed((member("C:\\outside"), b"x")), "backslash"),
+    ("control character", packed((member("a\nb"), b"x")), "control character"),
+    ("escape sequence", packed((member("\x1b[2Ja"), b"x")), "control character"),
+    ("NUL", with_name(b"safe\0/../../outside"), "NUL"),
+    ("not UTF-8", with_name(b"caf\xe9"), "damaged"),
+    ("long component", packed((member("n" * 256), b"x")), "too long"),
+    ("long component in bytes", packed((member("é" * 128), b"x")), "too long"),
+    ("long path", packed((member("/".join(["p" * 200] * 11)), b"x")), "too long"),
+    ("deep path", packed((member("/".join("d" * 65)), b"x")), "too deep"),
+    ("symlink", packed((member("link", LINK), b"/etc")), "symbolic link"),
+    ("symlink, then through it", packed((member("l", LINK), b".."), (member("l/outside"), b"x")), "symbolic link"),
+    ("device", packed((member("null", 0o020666), b"")), "device"),
+    ("block device", packed((member("disk", 0o060666), b"")), "device"),
+    ("fifo", packed((member("pipe", 0o010666), b"")), "special file"),
+    ("socket", packed((member("socket", 0o140666), b"")), "special file"),
+    ("encrypted", with_flag(0x1), "encrypted"),
+    ("strongly encrypted", with_flag(0x40), "encrypted"),
+    ("masked", with_flag(0x2000), "encrypted"),
+    ("lzma", packed((member("a", method=zipfile.ZIP_LZMA), b"x")), "method"),
+    ("bzip2", packed((member("a", method=zipfile.ZIP_BZIP2), b"x")), "method"),
+    ("file, then directory", packed((member("a"), b"1"), (member("a/b"), b"2")), "inside a member"),
+    ("directory, then file", packed((member("a/b"), b"1"), (member("a"), b"2")), "file and as a directory"),
+    ("directory and file", packed((member("a/", 0o040755), b""), (member("a"), b"2")), "file and as a directory"),
+    ("file named like a directory", packed((member("a/", 0o100644), b"")), "named like a directory"),
+    ("directory with content", packed((member("a/", 0), b"x")), "named like a directory"),
+    ("directory named like a file", packed((member("a", 0o040755), b"")), "not named like one"),
+    ("empty", b"", "damaged"),
+    ("no zip", b"version=2\n", "damaged"),
+    ("only the magic", b"PK\x03\x04", "damaged"),
+    ("cut", packed((member("a"), b"x" * 5000))[:-30], "damaged"),
+    ("cut in front", packed((member("a"), os.urandom(5000)))[200:], "damaged"),
+    ("content changed", packed((member("a", method=0), b"right")).replace(b"right", b"wrong"), "damaged"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "says"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_a_hostile_archive_is_refused_in_clear_words_and_leaves_nothing_outside(
+    root: Path, data: bytes, says: str
+) -> None:
+    with pytest.raises(JobFailure) as failed:
+        unpack_into(root, data)
+    assert (failed.value.stage, failed.value.reason) == (Stage.DOWNLOAD, Reason.DOWNLOAD_FAILED)
+    assert failed.value.message.startswith("/volume/data: the zip archive ")
+    assert says in failed.value.message
+    assert nothing_outside(root)
+    if says != "damaged":
+        assert tree(root) == {}, "something was written before the archive was judged"
+
+
+def test_what_an_earlier_volume_put_there_cannot_be_used_to_get_out(root: Path) -> None:
+    """Should a link be there against all rules, it is not followed."""
+    (root / "link").symlink_to(root.parent)
+    (root / "file").symlink_to(root.parent / "target")
+    with pytest.raises(JobFailure, match="file and a directory would have the same name"):
+        unpack_into(root, packed((member("link/x"), b"x")))
+    unpack_into(root, packed((member("file"), b"replaced")))
+    assert (root / "file").read_bytes() == b"replaced"
+    assert not (root / "file").is_symlink()
+    assert nothing_outside(root)
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a")])
+def test_a_file_and_a_directory_of_one_name_in_two_archives_clash(root: Path, first: str, second: str) -> None:
+    unpack_into(root, packed((member(first), b"1")))
+    with pytest.raises(JobFailure, match="give them different paths") as failed:
+        unpack_into(root, packed((member(second), b"2")))
+    assert failed.value.reason is Reason.DOWNLOAD_FAILED
+
+
+def bomb(size: int) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros", "w") as file:
+        for _ in range(size // MIB):
+            file.write(bytes(MIB))
+    return data.getvalue()
+
+
+def test_bombs_are_refused_before_a_byte_is_written(root: Path) -> None:
+    data = bomb(80 * MIB)
+    with pytest.raises(JobFailure, match=r"to 80\.0 MiB, more than 200 times its size"):
+        unpack_into(root, data)
+    with pytest.raises(JobFailure, match="too large"):
+        unpack_into(root, data, caps=ArchiveCaps(ratio=2000), limit=79 * MIB)
+    assert tree(root) == {}
+    unpack_into(root, data, caps=ArchiveCaps(ratio=2000), limit=80 * MIB)
+    assert (root / "zeros").stat().st_size == 80 * MIB
+
+
+def test_what_packs_well_but_is_small_is_no_bomb(root: Path) -> None:
+    unpack_into(root, bomb(32 * MIB))
+    assert (root / "zeros").stat().st_size == 32 * MIB
+
+
+def test_a_member_that_is_longer_than_it_says_is_cut_off_and_refused(root: Path) -> None:
+    data = bytearray(packed((member("a"), bytes(5 * MIB))))
+    at = data.index(b"PK\x01\x02") + 24
+    data[at : at + 4] = struct.pack("<I", 100)
+    with pytest.raises(JobFailure, match="damaged"):
+        unpack_into(root, bytes(data))
+    assert (root / "a").stat().st_size <= 100
+
+
+def test_entries_are_counted_before_they_are_kept_in_memory(root: Path) -> None:
+    """300,000 entries are refused with less than 10 MiB of memory; implied directories count too."""
+    entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    table = entry * 300_000
+    data = table + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(table), 0, 0)
+    tracemalloc.start()
+    try:
+        with pytest.raises(JobFailure, match="more than 100000 files and directories"):
+            unpack_into(root, data)
+        assert tracemalloc.get_traced_memory()[1] < len(data) + 10 * MIB
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(JobFailure, match="more than 6 files and directories"):
+        unpack_into(root, packed((member("1/2/3/4/5/6/7"), b"x")), caps=ArchiveCaps(entries=6))
+
+
+def test_extraction_ends_when_nobody_waits_for_it_any_more(root: Path) -> None:
+    stop = threading.Event()
+    with pytest.raises(Stopped):
+        unpack_into(root, packed((member("a"), os.urandom(8 * MIB))), stop=stop, progress=lambda _: stop.set())
+    assert (root / "a").stat().st_size <= 2 * MIB
+
+
+NAMES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["", ".", "..", "a", "b", "A", "é", "e\u0301", " ", "~", "C:", "...", "con", "a\\b", "\u202e"]
+        ),
+        st.text(max_size=5),
+    ),
+    max_size=4,
+).map("/".join)
+
+
+def is_plain(name: str) -> bool:
+    return not name.startswith("/") and not {"", ".", ".."} & set(name.split("/"))
+
+
+def encodable(name: str) -> bool:
+    return not any(0xD800 <= ord(c) <= 0xDFFF for c in name)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES.filter(encodable), max_size=5))
+def test_names_come_out_as_they_are_or_the_archive_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    """No name is mended, and none leads out of the directory."""
+    top = tmp_path_factory.mktemp("names")
+    root = top / "a" / "b" / "c" / "inside"
+    root.mkdir(parents=True)
+    files = [(member(name, 0o040755 if name.endswith("/") else 0o100644), name.encode()) for name in names]
+    data = packed(*((info, b"" if info.filename.endswith("/") else content) for info, content in files))
+    try:
+        unpack_into(root, data)
+    except JobFailure as failure:
+        assert failure.reason is Reason.DOWNLOAD_FAILED  # noqa: PT017 - one of two good endings
+        assert tree(root) == {}
+    else:
+        found = {path for path, (_, content) in tree(root).items() if content is not None}
+        assert found == {name for name in names if not name.endswith("/")}
+        assert all((root / name).read_bytes() == name.encode() for name in found)
+        assert all(is_plain(name.removesuffix("/")) for name in names)
+    assert {str(path.relative_to(top)) for path in top.rglob("*") if root not in path.parents} == {
+        "a", "a/b", "a/b/c", "a/b/c/inside",
+    }  # fmt: skip
+
+
+VALID = packed(
+    (member("d/a"), b"content " * 20), (member("b", method=0), b"stored"), (member("e/", 0o040755), b"")
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    cut=st.integers(0, 40),
+)
+def test_a_damaged_archive_never_fails_in_another_way(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int
+) -> None:
+    root = tmp_path_factory.mktemp("damaged")
+    data = bytearray(VALID)
+    for position, byte in changes:
+        data[position] = byte
+    try:
+        unpack_into(root, bytes(data[: len(data) - cut]))
+    except JobFailure as failure:
+        assert failure.reason is Reason.DOWNLOAD_FAILED  # noqa: PT017 - one of two good endings
