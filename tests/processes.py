@@ -37,9 +37,9 @@ def docker(*args: str) -> str:
     return done.stdout.strip()
 
 
-def containers() -> set[str]:
-    """Ids of all containers on the machine, running or not."""
-    return set(docker("ps", "-aq", "--no-trunc").split())
+def containers(label: str = "org.computehorde.job") -> set[str]:
+    """Ids of all containers of jobs on the machine, running or not; `label` may name one job."""
+    return set(docker("ps", "-aq", "--no-trunc", "--filter", f"label={label}").split())
 
 
 class Command:

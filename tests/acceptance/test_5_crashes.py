@@ -1,13 +1,15 @@
 """What was accepted reaches exactly one end, whatever dies meanwhile; and the machine is clean afterwards."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import pytest
+from bittensor_wallet import Keypair, keyfile
 
 from compute_horde_sdk.v1 import ComputeHordeClient
-from processes import Command, Horde, containers, descendants, docker, running, wait_until
+from processes import Command, Horde, containers, descendants, running, wait_until
 
 pytestmark = [pytest.mark.usefixtures("clean_machine"), pytest.mark.timeout(180)]
 ENDS = {"Completed", "Failed", "Rejected"}
@@ -30,8 +32,15 @@ async def running_container(job) -> str:
     async for line in job.logs():
         assert line.text == "up"
         break
-    (container,) = [c for c in containers() if job.uuid in docker("inspect", "-f", "{{json .Config.Labels}}", c)]
+    (container,) = containers(f"org.computehorde.job={job.uuid}")
     return container
+
+
+def make_hotkey(path: Path) -> Keypair:
+    """A new hotkey, in a file as wallets have it."""
+    hotkey = Keypair.create_from_mnemonic(Keypair.generate_mnemonic())
+    path.write_bytes(keyfile.serialized_keypair_to_keyfile_data(hotkey))
+    return hotkey
 
 
 def assert_ended_once(job) -> None:
@@ -73,8 +82,7 @@ async def test_the_facilitator_is_killed_in_mid_job(own_horde, job_spec):
 
 async def test_stopping_the_horde_puts_its_job_back(tmp_path, job_spec):
     """Ctrl-C hands the job back without counting an attempt; the next `horde up` runs it."""
-    port = 0
-    with running(Horde(tmp_path / "data", port=port)) as up:
+    with running(Horde(tmp_path / "data")) as up:
         up.ready()
         async with ComputeHordeClient.from_config(up.config) as client:
             job = await client.create_job(job_spec("echo up; sleep 3"))
@@ -92,26 +100,44 @@ async def test_stopping_the_horde_puts_its_job_back(tmp_path, job_spec):
             assert_ended_once(again)
 
 
-async def test_a_frozen_executor_cannot_write_after_its_lease(tmp_path, job_spec):
+@pytest.fixture
+def apart(tmp_path):
+    """A facilitator and two executors, each started by itself; yields the client's arguments and the executors."""
+    user, *executors = hotkeys = [make_hotkey(tmp_path / name) for name in ("user", "first", "second")]
+    roles = zip(("user", "executor", "executor"), hotkeys, strict=True)
+    admitted = [arg for role, key in roles for arg in ("--admit", f"{role}={key.ss58_address}")]
+    with contextlib.ExitStack() as stack:
+        command = Command("facilitator", "--data", str(tmp_path / "f"), "--port", "0", *admitted)
+        url = stack.enter_context(running(command)).wait_for_line("ready ")
+        agents = {}
+        for name, key in zip(("first", "second"), executors, strict=True):
+            data, hotkey = str(tmp_path / f"data-{name}"), str(tmp_path / name)
+            agent = Command("executor", "run", "--facilitator", url, "--data", data, "--hotkey", hotkey)
+            stack.enter_context(running(agent)).wait_for_line("ready ")
+            agents[key.ss58_address] = agent
+        yield user, url, agents
+
+
+async def test_a_frozen_executor_cannot_write_after_its_lease(apart, job_spec):
     """The other executor finishes the job; what the frozen one says when it wakes is refused."""
-    user = Horde(tmp_path / "user")
-    with running(user):
-        user.ready()  # makes a wallet and a config; its own executor is the first of two
-        frozen = child(user, "executor")
-        async with ComputeHordeClient.from_config(user.config) as client:
-            job = await client.create_job(job_spec("echo up; sleep 8"))
-            await running_container(job)
-            with running(second_executor(user, tmp_path)) as second:
-                second.wait_for_line("ready")
-                os.kill(frozen, signal.SIGSTOP)
-                await job.wait(timeout=120)
-                finished = await client.get_job(job.uuid)
-                os.kill(frozen, signal.SIGCONT)
-                follower = await client.create_job(job_spec("echo next"))
-                await follower.wait(timeout=60)
-            after = await client.get_job(job.uuid)
-            assert after.attempts == 2
-            assert [e.status for e in after.status_history] == [e.status for e in finished.status_history]
-            assert after.executor_hotkey == finished.executor_hotkey
-            assert after.result.stdout == "up\n"
-            assert_ended_once(after)
+    user, url, agents = apart
+    async with ComputeHordeClient(user, user.ss58_address, facilitator_url=url) as client:
+        job = await client.create_job(job_spec("echo up; echo run > /out/made; sleep 12", artifacts_dir="/out"))
+        await running_container(job)
+        await job.refresh_from_facilitator()
+        frozen = agents[job.executor_hotkey]
+        frozen.signal_tree(signal.SIGSTOP)
+        await job.wait(timeout=120)
+        assert job.attempts == 2
+        assert agents[job.executor_hotkey] is not frozen
+        frozen.signal_tree(signal.SIGCONT)
+        stale = wait_until("the frozen one to notice", lambda: [x for x in frozen.lines if "no longer ours" in x])
+        assert len(stale) == 1
+        again = await client.get_job(job.uuid)
+        assert again.status_history == job.status_history
+        assert again.executor_hotkey == job.executor_hotkey
+        assert (again.result.stdout, again.result.artifacts) == ("up\n", {"/out/made": b"run\n"})
+        assert_ended_once(again)
+        follower = await client.create_job(job_spec("echo next"))
+        await follower.wait(timeout=60)
+        assert follower.status.is_successful()
