@@ -16,6 +16,7 @@ from typing import Self
 
 from horde_core.wire.executor import Claim, ClaimRequest
 from horde_executor.attempt import Host
+from horde_executor.clock import now
 from horde_executor.container import share_of
 from horde_executor.egress import Egress
 from horde_executor.engine import Engine
@@ -29,6 +30,7 @@ from horde_executor.settings import Settings
 from horde_executor.tasks import cancel, pause_before, to_its_end, unless
 
 CLAIM_WAIT_S = 20.0
+SHORTEST_POLL_S = 0.2
 LAST_SWEEP_S = 20.0
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ async def _next_claim(host: Host, settings: Settings, presence: _Presence) -> Cl
             version=version("compute-horde-executor"),
             wait_s=CLAIM_WAIT_S if presence.is_known else 0,  # the first answer tells that we are known
         )
+        asked = now()
         try:
             claim = await host.facilitator.claim(claim_id, offer)
         except Fenced:  # what this id had claimed lapsed before the answer arrived
@@ -159,6 +162,8 @@ async def _next_claim(host: Host, settings: Settings, presence: _Presence) -> Cl
             log.info("the facilitator is there again")
         if claim is not None:
             return claim
+        if offer.wait_s and now() - asked < SHORTEST_POLL_S:  # a facilitator that shuts down does not wait
+            await asyncio.sleep(SHORTEST_POLL_S)
         claim_id, failures = str(uuid.uuid4()), 0
 
 

@@ -94,8 +94,16 @@ async def _held(run: Run) -> None:
         run.reporter.end_logs()
         await logs
         events.cancel()
-        await facilitator.send_outcome(run.attempt, _report(run, ending))
-        keeping.cancel()
+        keeping.cancel()  # or it would hear of the attempt's end, and take that for a loss
+        await _settle(run, _report(run, ending))
+
+
+async def _settle(run: Run, report: OutcomeReport) -> None:
+    try:
+        async with limit(run.lease.remaining):
+            await run.host.facilitator.send_outcome(run.attempt, report)
+    except LimitReached as error:
+        raise Fenced("its lease ran out before its outcome was heard") from error
 
 
 async def _life(run: Run) -> Ending:

@@ -28,9 +28,14 @@ class Lease:
         self.confirmed = asyncio.Event()
         self.cancelled = asyncio.Event()
 
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the lease still holds."""
+        return self._expires - now()
+
     def check(self) -> None:
         """Raise `Fenced` when the lease ran out, also when that was while this process stood still."""
-        if now() >= self._expires:
+        if self.remaining <= 0:
             raise Fenced(f"the lease of {self._attempt} ran out")
 
     async def keep(self, facilitator: Facilitator) -> NoReturn:
@@ -45,14 +50,14 @@ class Lease:
             self.check()
             sent = now()
             try:
-                async with asyncio.timeout(self._expires - sent):
+                async with asyncio.timeout(self.remaining):
                     reply = await facilitator.renew(self._attempt, wait_s)
             except TimeoutError:
                 continue
             except FacilitatorError as error:
                 if not error.is_transient:
                     raise
-                await asyncio.sleep(min(pause_before(failures), self._expires - now()))
+                await asyncio.sleep(min(pause_before(failures), self.remaining))
                 wait_s, failures = 0, failures + 1
                 continue
             self.check()
