@@ -106,10 +106,15 @@ def no_range(connection: socket.socket, headers: dict[str, str], count: int) -> 
         breaks('"v1"')(connection, headers, count)
 
 
-def endless(connection: socket.socket, _headers: dict[str, str], _count: int) -> None:
-    send(connection, "200 OK", "Transfer-Encoding: chunked")
-    while True:
-        connection.sendall(b"10000\r\n" + b"e" * 65536 + b"\r\n")
+def endless(status: str) -> Answer:
+    """A body without end."""
+
+    def answer(connection: socket.socket, _headers: dict[str, str], _count: int) -> None:
+        send(connection, status, "Transfer-Encoding: chunked")
+        while True:
+            connection.sendall(b"10000\r\n" + b"e" * 65536 + b"\r\n")
+
+    return answer
 
 
 def cut_chunks(connection: socket.socket, headers: dict[str, str], count: int) -> None:
@@ -300,7 +305,8 @@ async def test_only_the_rest_is_asked_for_when_the_version_is_named(server: Serv
         ("/nowhere", None, Reason.DOWNLOAD_FAILED, 1, "302 Found"),
         ("/loop", None, Reason.DOWNLOAD_FAILED, 6, "redirects too often"),
         ("/hops?6", None, Reason.DOWNLOAD_FAILED, 6, "redirects too often"),
-        ("/endless", endless, Reason.DOWNLOAD_FAILED, 1, "too large: all volumes of a job may hold 4.0 MiB"),
+        ("/endless", endless("200 OK"), Reason.DOWNLOAD_FAILED, 1, "too large: all volumes of a job may"),
+        ("/wordy", endless("404 Not Found"), Reason.DOWNLOAD_FAILED, 1, "404 Not Found"),
         ("/huge", plain("Content-Length: 999999999999"), Reason.DOWNLOAD_FAILED, 1, "too large"),
         ("/502", plain(status="502 Bad Gateway"), Reason.DOWNLOAD_UNREACHABLE, 3, "502 Bad Gateway, 3 times"),
         ("/429", plain(status="429 Too Many Requests"), Reason.DOWNLOAD_UNREACHABLE, 3, "429"),
