@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeError, ComputeHordeNotFoundError
@@ -11,6 +12,8 @@ from horde_cli import places
 from horde_cli.errors import BadUsage, HotkeyError, NoSuchJob, NotConfigured, ServiceError
 from horde_cli.hotkeys import open_hotkey
 from horde_core.signing import Signer
+
+_WRONG = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,9 @@ def translated() -> Generator[None]:
     except ComputeHordeNotFoundError as error:
         raise NoSuchJob("there is no such job", "horde jobs lists yours") from error
     except ComputeHordeError as error:
-        if isinstance(error, ValueError):
+        # A refusal of what was asked, rather than of who asked or when.
+        refused = getattr(error, "status", None) in _WRONG
+        if refused or isinstance(error, ValueError):
             raise BadUsage(str(error)) from error
         raise ServiceError(str(error), "horde doctor may tell more") from error
 

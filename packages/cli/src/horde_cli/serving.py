@@ -5,13 +5,13 @@ share `facilitate` and `execute`.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
 
 Ready = Callable[[str], None]
@@ -55,12 +55,20 @@ def executor(
 
 
 async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], ready: Ready) -> None:
-    """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it."""
+    """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it.
+
+    Raises:
+        StartError: the address or the directory cannot be used.
+    """
+    from horde_facilitator.errors import FacilitatorError
     from horde_facilitator.serve import serve
     from horde_facilitator.settings import Settings
 
     admitted = {role: frozenset(hotkeys) for role, hotkeys in admit.items()}
-    await serve(Settings(data=data, host=host, port=port, admit=admitted), ready=ready)
+    try:
+        await serve(Settings(data=data, host=host, port=port, admit=admitted), ready=ready)
+    except FacilitatorError as error:
+        raise StartError(str(error)) from error
 
 
 async def execute(
@@ -76,8 +84,12 @@ async def execute(
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
 
     `facilitator_url` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
+
+    Raises:
+        StartError: there is no container engine, the facilitator refuses this executor, or the directory is in use.
     """
     from horde_executor.agent import run
+    from horde_executor.errors import ExecutorError
     from horde_executor.settings import Settings
 
     url = facilitator_url()
@@ -92,13 +104,18 @@ async def execute(
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, agent.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         await agent
+    except asyncio.CancelledError:
+        pass  # it was asked to end, and has handed its jobs back
+    except ExecutorError as error:
+        raise StartError(str(error)) from error
 
 
 def log_to_stderr() -> None:
     """Send the log of this process to its standard error."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would write a line for every request
 
 
 def _print_ready(url: str) -> None:

@@ -190,9 +190,12 @@ class _Interrupts:
 
 
 def _tell_end(job: ComputeHordeJob, *, quiet: bool) -> None:
-    own_code = job.error is not None and job.error.reason == "nonzero_return_code"
-    if job.error and not (quiet and own_code):
-        tell(f"{view.word(job.status)}: {job.error.message}")
+    if job.error and job.error.reason == "nonzero_return_code":
+        # Its message quotes the last lines on stderr, which were just seen.
+        if not quiet:
+            tell(f"failed: the container exited with {job.error.exit_code}")
+    elif job.error:
+        tell(f"{view.word(job.status)}: {' '.join(job.error.message.split())}")
     elif job.result and job.result.stopped_at_limit:
         tell("the job was stopped at its execution limit; --limit execution=… sets another")
 

@@ -1,6 +1,7 @@
 """Jobs as people read them, and as programs do."""
 
 import shlex
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,13 +81,13 @@ def plain(text: str) -> str:
 
 
 def print_table(jobs: list[ComputeHordeJob]) -> None:
-    """Jobs, one a line."""
+    """Jobs, one a line; a narrow terminal sees the beginnings of long names."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("UUID", "STATUS", "AGE", "IMAGE", "END"):
-        table.add_column(heading, no_wrap=heading != "END", overflow="fold" if heading == "END" else "ellipsis")
+        table.add_column(heading, no_wrap=True, min_width=36 if heading == "UUID" else None)
     for job in jobs:
         table.add_row(job.uuid, _coloured(job.status), ago(job.created_at), Text(job.docker_image), Text(end(job)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    _console().print(table)
 
 
 def end(job: ComputeHordeJob) -> str:
@@ -101,7 +102,6 @@ def end(job: ComputeHordeJob) -> str:
 
 def print_details(job: ComputeHordeJob) -> None:
     """Everything about a job but its output."""
-    console = Console(highlight=False, soft_wrap=True)
     facts = {
         "uuid": job.uuid,
         "image": job.docker_image,
@@ -128,7 +128,12 @@ def print_details(job: ComputeHordeJob) -> None:
     for entry in job.status_history:
         attempt = f" (attempt {entry.attempt})" if entry.attempt else ""
         table.add_row(entry.created_at.astimezone().strftime("%H:%M:%S.%f")[:-3], f"{word(entry.status)}{attempt}")
-    console.print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Standard output; what is no terminal has no width at which lines would have to end."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
 
 
 def _coloured(status: ComputeHordeJobStatus) -> Text:
