@@ -26,7 +26,8 @@ ELSEWHERE = """
 def elsewhere(data: Path, *command: str) -> list[str]:
     """The command as it would run on a machine of its own."""
     Path("/var/lib/docker").mkdir(parents=True, exist_ok=True)
-    return ["unshare", "--mount", "--net", "sh", "-c", ELSEWHERE, str(data), *command]
+    apart = ["unshare", "--mount", "--net", "sh", "-c", ELSEWHERE, str(data)]
+    return ["env", "--unset", "DOCKER_HOST", *apart, *command]
 
 
 def test_an_engine_that_works_is_used_and_the_exit_code_handed_on():
