@@ -4,7 +4,10 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -46,18 +49,34 @@ def test_nested_files_come_with_full_paths_sizes_and_contents(root: Path) -> Non
     (root / "z.txt").write_text("z")
     (root / "empty").touch()
     (root / "é ü.txt").write_text("name")
-    (root / "no-rights").write_text("still ours")
-    (root / "no-rights").chmod(0)
     found = collected(root)
     assert found.left_out == ()
     assert {artifact.path: (artifact.size, read(artifact)) for artifact in found.artifacts} == {
         "/results/a/b/deep.bin": (4, b"deep"),
         "/results/empty": (0, b""),
-        "/results/no-rights": (10, b"still ours"),
         "/results/z.txt": (1, b"z"),
         "/results/é ü.txt": (4, b"name"),
     }
     assert [artifact.path for artifact in found.artifacts] == sorted(artifact.path for artifact in found.artifacts)
+
+
+def test_a_file_without_rights_is_read_by_root_and_left_out_by_anybody_else(root: Path) -> None:
+    (root / "locked").write_text("ours")
+    (root / "locked").chmod(0)
+    (root / "locked-dir").mkdir(mode=0)
+    script = (
+        "import sys; from pathlib import Path; from horde_executor.collect import collect;"
+        "from horde_executor.workspace import Place;"
+        "found = collect(Place(Path(sys.argv[1]), ()), '/results');"
+        "print([artifact.path for artifact in found.artifacts]);"
+        "print(sorted((entry.path, 'Permission denied' in entry.why) for entry in found.left_out))"
+    )
+    if os.geteuid() == 0:
+        assert [read(artifact) for artifact in collected(root).artifacts] == [b"ours"]
+    command = [sys.executable, "-c", script, root]
+    without = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", *command] if os.geteuid() == 0 else command
+    said = subprocess.run(without, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said == ["[]", "[('/results/locked', True), ('/results/locked-dir', True)]"]
 
 
 def test_an_artifacts_directory_inside_another_tree_is_all_that_is_collected(root: Path) -> None:
@@ -102,7 +121,7 @@ def test_everything_but_plain_files_is_left_out_with_the_reason(root: Path) -> N
         "/results/pipe": "a pipe",
         "/results/socket": "a socket",
     }
-    if os.geteuid() == 0:
+    with suppress(PermissionError):  # only root makes devices
         os.mknod(root / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         expected["/results/null"] = "a device"
     found = collected(root)

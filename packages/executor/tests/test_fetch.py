@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import shutil
 import socket
 import socketserver
 import ssl
@@ -673,6 +674,8 @@ asyncio.run(main())
 
 def in_namespaces(script: str, *args: Path) -> None:
     """Run a Python script where it may have its own network and mounts."""
+    if shutil.which("ip") is None:
+        pytest.skip("this machine has no iproute2")
     inside = ["unshare", "--net", "--mount"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         inside = ["unshare", "--user", "--map-root-user", "--net", "--mount"]

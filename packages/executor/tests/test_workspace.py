@@ -6,6 +6,7 @@ import os
 import stat
 import struct
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_removal_copes_with_any_modes_owners_kinds_and_names(space: Workspace) -
         os.close(os.open(directory + b"/" + name, os.O_CREAT | os.O_WRONLY))
     (space.artifacts / "file").write_text("x")
     (space.artifacts / "hard").hardlink_to(space.artifacts / "file")
-    if os.geteuid() == 0:
+    with suppress(PermissionError):  # only root gives files away and makes devices
         os.chown(space.output / "locked", 12345, 12345)
         os.mknod(space.output / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     (space.output / "locked" / "inner").chmod(0)

@@ -109,6 +109,15 @@ def why_not(found: os.stat_result) -> str | None:
     return None
 
 
+def _unreadable(handle: int) -> str | None:
+    """Why a plain file cannot be read, where the executor is not root."""
+    try:
+        os.close(os.open(f"/proc/self/fd/{handle}", _READ | os.O_CLOEXEC))
+    except OSError as error:
+        return f"cannot be read by the executor ({error.strerror}); make it readable for everybody"
+    return None
+
+
 class _Walk:
     """One walk through the tree, depth first, in order of names."""
 
@@ -176,15 +185,14 @@ class _Walk:
             return None
         try:
             found = os.fstat(handle)
+            if stat.S_ISDIR(found.st_mode):
+                return path
+            self._judge_file(path, found, why_not(found) or _unreadable(handle))
         finally:
             os.close(handle)
-        if stat.S_ISDIR(found.st_mode):
-            return path
-        self._judge_file(path, found)
         return None
 
-    def _judge_file(self, path: str, found: os.stat_result) -> None:
-        why = why_not(found)
+    def _judge_file(self, path: str, found: os.stat_result, why: str | None) -> None:
         if why is None and self._size + found.st_size > self._caps.size:
             why = f"over the limit of {readable(self._caps.size)} for all artifacts; use an output volume instead"
         if why is not None:
