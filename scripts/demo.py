@@ -43,13 +43,13 @@ class DemoError(Exception):
 
 
 def main() -> int:
-    """Run the demo; the exit code tells whether the job succeeded."""
+    """Run the demo; the exit code tells whether the job succeeded and nothing was left."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:
         with contextlib.ExitStack() as started:
             started.callback(console.print)
-            place = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="horde-demo-")))
+            place = started.enter_context(temporary_directory())
             try:
                 started.enter_context(image())
                 web = started.enter_context(web_server(place / "web"))
@@ -66,6 +66,17 @@ def main() -> int:
     took = f"{time.monotonic() - began:.1f} s, and nothing is left but .venv"
     console.print(f"demo: {'done' if job.status.is_successful() else '[red]the job failed[/]'} in {took}")
     return 0 if job.status.is_successful() else 1
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A place for everything; what a container wrote as root there can be removed by root only."""
+    with tempfile.TemporaryDirectory(prefix="horde-demo-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+    if Path(name).exists():
+        raise DemoError(
+            f"files that the container made stay in {name}; remove them as root, and run the demo as root"
+        )
 
 
 def stop_listening() -> None:
