@@ -71,11 +71,14 @@ def main() -> int:
 @contextlib.contextmanager
 def temporary_directory() -> Iterator[Path]:
     """A place for everything; what a container wrote as root there can be removed by root only."""
-    with tempfile.TemporaryDirectory(prefix="horde-demo-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-    if Path(name).exists():
+    place = Path(tempfile.mkdtemp(prefix="horde-demo-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
         raise DemoError(
-            f"files that the container made stay in {name}; remove them as root, and run the demo as root"
+            f"files that the container made stay in {place}; remove them as root, and run the demo as root"
         )
 
 

@@ -140,6 +140,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     block_on_close = False
+    allow_reuse_address = True  # connections that just ended linger on the port
 
     def __init__(self, address: tuple[str | int, ...], context: ssl.SSLContext | None) -> None:
         super().__init__(address, socketserver.BaseRequestHandler)

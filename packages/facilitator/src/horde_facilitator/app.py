@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from horde_facilitator.api import attempts, claims, files, health, jobs, login, refusals, streams
+from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
 from horde_facilitator.clock import Clock, SystemClock
@@ -31,11 +32,13 @@ def create_app(parts: Parts) -> FastAPI:
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.parts = parts
     for module in ROUTERS:
         app.include_router(module.router)
     refusals.install(app)
+    describe(app)
     return app
 
 

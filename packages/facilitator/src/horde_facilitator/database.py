@@ -38,9 +38,9 @@ class Transaction:
     connection: Connection
     wakes: set[str] = field(default_factory=set[str])
 
-    def execute(self, statement: Executable) -> CursorResult[Any]:
-        """Run one statement."""
-        return self.connection.execute(statement)  # pyright: ignore[reportReturnType]
+    def execute(self, statement: Executable, **parameters: object) -> CursorResult[Any]:
+        """Run one statement. Parameters that are no bound names of it are columns to set."""
+        return self.connection.execute(statement, parameters)  # pyright: ignore[reportReturnType]
 
     def wake(self, *topics: str) -> None:
         """Wake the listeners of these topics once this is committed."""
@@ -116,17 +116,18 @@ class Database:
             raise StoreError(f"the records cannot be read: {error.orig}") from error
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            try:
-                wakes = self._commit(batch)
-            except Exception as error:
-                log.exception("the records could not be written")
-                self.outages += 1
-                wakes = frozenset[str]()
-                for work in batch:
-                    work.error = StoreError("the records could not be written")
-                    work.error.__cause__ = error
-            self._loop.call_soon_threadsafe(self._settle, batch, wakes)
+        with self._writing.connect() as connection:
+            while batch := self._next_batch():
+                try:
+                    wakes = _commit(connection, batch)
+                except Exception as error:
+                    log.exception("the records could not be written")
+                    self.outages += 1
+                    wakes = frozenset[str]()
+                    for work in batch:
+                        work.error = StoreError("the records could not be written")
+                        work.error.__cause__ = error
+                self._loop.call_soon_threadsafe(self._settle, batch, wakes)
 
     def _next_batch(self) -> list[_Work]:
         batch: list[_Work] = []
@@ -138,24 +139,6 @@ class Database:
             work = self._queue.get()
         self._queue.put(None)  # the end: found again by the next call
         return batch
-
-    def _commit(self, batch: Sequence[_Work]) -> frozenset[str]:
-        wakes = set[str]()
-        with self._writing.connect() as connection, connection.begin():
-            for work in batch:
-                transaction = Transaction(connection)
-                try:
-                    with connection.begin_nested():
-                        work.result = work.run(transaction)
-                except DBAPIError as error:
-                    if not isinstance(error, IntegrityError):
-                        raise  # it may have ended the whole transaction, so nobody in it is told of success
-                    work.error = error
-                except Exception as error:  # noqa: BLE001  # handed to whoever asked for this write
-                    work.error = error
-                else:
-                    wakes |= transaction.wakes
-        return frozenset(wakes)
 
     def _settle(self, batch: Sequence[_Work], wakes: frozenset[str]) -> None:
         self._bus.wake(wakes)
@@ -173,6 +156,25 @@ class Database:
         self._readers.shutdown()
         self._reading.dispose()
         self._writing.dispose()
+
+
+def _commit(connection: Connection, batch: Sequence[_Work]) -> frozenset[str]:
+    wakes = set[str]()
+    with connection.begin():
+        for work in batch:
+            transaction = Transaction(connection)
+            try:
+                with connection.begin_nested():
+                    work.result = work.run(transaction)
+            except DBAPIError as error:
+                if not isinstance(error, IntegrityError):
+                    raise  # it may have ended the whole transaction, so nobody in it is told of success
+                work.error = error
+            except Exception as error:  # noqa: BLE001  # handed to whoever asked for this write
+                work.error = error
+            else:
+                wakes |= transaction.wakes
+    return frozenset(wakes)
 
 
 def engine(path: Path) -> Engine:

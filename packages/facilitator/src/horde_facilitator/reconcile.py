@@ -80,12 +80,12 @@ def due(
     running: Iterable[Running],
     waiting: Iterable[Waiting],
     seen: Mapping[str, int],
-    started_boot_us: int,
+    back_boot_us: int,
 ) -> list[Action]:
     """What has to happen now.
 
     `seen` says when an executor of each class was last seen (boot time); a facilitator that just started has
-    seen nobody, so its start counts as well.
+    seen nobody, so the moment at which it came back counts as well.
     """
     actions: list[Action] = []
     for attempt in running:
@@ -94,7 +94,7 @@ def due(
         elif now.boot_us >= attempt.lease_boot_us:
             actions.append(Lose(attempt) if attempt.confirmed else Lapse(attempt))
     for job in waiting:
-        absent_us = now.boot_us - max(started_boot_us, seen.get(job.executor_class, 0))
+        absent_us = now.boot_us - max(back_boot_us, seen.get(job.executor_class, 0))
         outcome = _dismissal(job, now, absent_us, rules)
         if outcome is not None:
             actions.append(Dismiss(job.job, outcome))
@@ -127,10 +127,10 @@ def _period(seconds: float) -> str:
     return f"{seconds / HOUR:g} hours" if seconds >= HOUR else f"{seconds:g} seconds"
 
 
-def served_classes(now: Now, seen: Mapping[str, int], started_boot_us: int, rules: Rules) -> frozenset[str] | None:
+def served_classes(now: Now, seen: Mapping[str, int], back_boot_us: int, rules: Rules) -> frozenset[str] | None:
     """The classes that have an executor; None while it is too early after the start to tell."""
     limit_us = microseconds(rules.no_executor_s)
-    if now.boot_us - started_boot_us < limit_us:
+    if now.boot_us - back_boot_us < limit_us:
         return None
     return frozenset(name for name, boot_us in seen.items() if now.boot_us - boot_us < limit_us)
 

@@ -39,7 +39,7 @@ class Reconciler:
         self._clock = clock
         self._database = database
         self._blobs = blobs
-        self._started = clock.now()
+        self._back = clock.now()
 
     async def run(self) -> None:
         """Tick until cancelled. Call `begin` first."""
@@ -64,9 +64,13 @@ class Reconciler:
                 log.exception("a defect: the reconciler could not work; it tries again")
 
     async def begin(self) -> None:
-        """Give every running attempt a full period: nobody could renew while the facilitator was away."""
+        """Give every running attempt a full period, and every executor time to come back.
+
+        While the facilitator was away nobody could renew a lease or be seen.
+        """
         lease_us, confirm_us = microseconds(self._settings.lease_s), microseconds(self._settings.confirm_s)
-        await self._database.write(lambda tx: sweep.regrant(tx, self._clock.now(), lease_us, confirm_us))
+        self._back = self._clock.now()
+        await self._database.write(lambda tx: sweep.regrant(tx, self._back, lease_us, confirm_us))
 
     async def tick(self) -> None:
         """Do once what is due."""
@@ -81,16 +85,16 @@ class Reconciler:
         return now.boot_us - last.boot_us > microseconds(self._settings.lease_s / 2)
 
     def _due(self, connection: Connection, now: Now) -> list[Action]:
-        seen, started = executors.last_seen(connection), self._started.boot_us
+        seen, back = executors.last_seen(connection), self._back.boot_us
         waiting = sweep.waiting(
             connection,
             now,
             microseconds(self._rules.queue_s),
             microseconds(self._rules.no_executor_s),
-            served_classes(now, seen, started, self._rules),
+            served_classes(now, seen, back, self._rules),
         )
         running = sweep.running(connection, now)
-        return due(now, self._rules, running=running, waiting=waiting, seen=seen, started_boot_us=started)
+        return due(now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back)
 
     def _act(self, tx: Transaction, now: Now) -> Sequence[Action]:
         """Decide again, on what is true now, and do it."""

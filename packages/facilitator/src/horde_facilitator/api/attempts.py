@@ -15,7 +15,8 @@ from horde_core.wire.executor import (
     OutcomeReport,
     Stream,
 )
-from horde_facilitator.api.given import MIB, Executor, GivenParts, body_of, described, pieces, raw
+from horde_facilitator.api.description import described, raw
+from horde_facilitator.api.given import MIB, Executor, GivenParts, body_of, pieces
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
 from horde_facilitator.blobs import artifact_key, log_key

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from horde_core.wire.executor import PREFIX, Claim, ClaimRequest
 from horde_facilitator import admission
-from horde_facilitator.api.given import INLINE, MIB, Executor, GivenParts, body_of, described
+from horde_facilitator.api.description import described
+from horde_facilitator.api.given import INLINE, MIB, Executor, GivenParts, body_of
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
 from horde_facilitator.bus import class_topic

@@ -86,16 +86,3 @@ def _parsed(model: type[Model], body: bytes) -> Model:
         if "" in fields:
             raise BadRequest(f"The body is not JSON: {'; '.join(fields[''])}") from error
         raise BadRequest("The body is wrong.", fields) from error
-
-
-def described(model: type[BaseModel]) -> dict[str, Any]:
-    """The part of the API's description that says what `body_of` reads."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def raw(description: str) -> dict[str, Any]:
-    """The part of the API's description for a body of plain bytes."""
-    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-    return {"requestBody": {"required": True, "description": description, "content": content}}

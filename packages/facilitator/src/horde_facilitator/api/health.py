@@ -9,6 +9,8 @@ from sqlalchemy import text
 from horde_facilitator.api.given import GivenParts
 from horde_facilitator.api.refusals import answers
 
+VERSION = version("compute-horde-facilitator")
+
 router = APIRouter()
 
 
@@ -23,4 +25,4 @@ class Health(BaseModel):
 async def health(parts: GivenParts) -> Health:
     """Answers 200 when the records can be read."""
     await parts.database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
-    return Health(status="ok", version=version("compute-horde-facilitator"))
+    return Health(status="ok", version=VERSION)

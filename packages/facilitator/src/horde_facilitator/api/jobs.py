@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from horde_core.spec import JobSpec
 from horde_core.wire.client import CREATE_PATH, JOBS_PATH, JobPage, JobReply
 from horde_facilitator import admission
 from horde_facilitator.admission import Admitted
-from horde_facilitator.api.given import INLINE, GivenParts, User, described, read_body
-from horde_facilitator.api.owned import UNKNOWN, owned_dossier
+from horde_facilitator.api.description import described
+from horde_facilitator.api.given import INLINE, GivenParts, User, read_body
+from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.database import Transaction
 from horde_facilitator.errors import NotFound
@@ -43,8 +45,7 @@ async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     """Create a job from a signed request. The same signed request gives the same job again."""
     body = await read_body(request, parts.settings.body_bytes)
     admitted = await _admitted(body, request, parts, owner)
-    uuid = await parts.database.write(lambda tx: _create(tx, admitted, parts))
-    dossier = await owned_dossier(parts, owner, uuid)
+    dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
     return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 201, media_type=JSON)
 
 
@@ -56,20 +57,27 @@ async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> 
         return await asyncio.to_thread(admission.admit, *judged)
 
 
-def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> str:
+def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
     signature, job = admitted.signature, admitted.job
     before = people.job_signed(tx.connection, signature.signatory, signature.signature)
     if before is not None:
-        return before
+        return _read(tx.connection, job.owner, before)
     jobs.create(tx, job, parts.clock.now())
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
-    return job.uuid
+    return _read(tx.connection, job.owner, job.uuid)
+
+
+def _read(connection: Connection, owner: str, uuid: str) -> Dossier:
+    dossier = dossiers.read(connection, owner, uuid)
+    if dossier is None:
+        raise NotFound(UNKNOWN)
+    return dossier
 
 
 @router.get(JOBS_PATH + "{uuid}/", response_model=JobReply, responses=answers(401, 403, 404))
 async def get(uuid: str, parts: GivenParts, owner: User, inline: bool = True) -> Response:
     """One job. `inline=0` leaves the content of logs and artifacts out; they have addresses of their own."""
-    dossier = await owned_dossier(parts, owner, uuid)
+    dossier = await parts.database.read(lambda connection: _read(connection, owner, uuid))
     settings = parts.settings
     if not inline:
         return Response(await bare(dossier, parts.blobs, settings.limits.log_bytes), media_type=JSON)
@@ -149,12 +157,9 @@ def _page_url(request: Request, number: int) -> str:
 async def cancel(uuid: str, parts: GivenParts, owner: User) -> Response:
     """Ask for the end of a job. A queued job ends at once; a running one when its executor has stopped it."""
 
-    def run(tx: Transaction) -> None:
-        job = jobs.find(tx.connection, uuid, owner)
-        if job is None:
-            raise NotFound(UNKNOWN)
-        jobs.cancel(tx, job, parts.clock.now())
+    def run(tx: Transaction) -> Dossier:
+        jobs.cancel(tx, _read(tx.connection, owner, uuid).job, parts.clock.now())
+        return _read(tx.connection, owner, uuid)
 
-    await parts.database.write(run)
-    dossier = await owned_dossier(parts, owner, uuid)
+    dossier = await parts.database.write(run)
     return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 202, media_type=JSON)

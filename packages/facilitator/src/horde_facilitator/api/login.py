@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import JSONResponse
 
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Nonce, Token
-from horde_facilitator.api.given import GivenParts, body_of, described
+from horde_facilitator.api.description import described
+from horde_facilitator.api.given import GivenParts, body_of
 from horde_facilitator.auth import check_login
 from horde_facilitator.errors import BadRequest, NotAuthenticated, Refused
 from horde_facilitator.parts import Parts

@@ -2,8 +2,7 @@
 
 from horde_facilitator.errors import NotFound
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import dossiers, jobs
-from horde_facilitator.records.dossiers import Dossier
+from horde_facilitator.records import jobs
 from horde_facilitator.records.values import Job
 
 UNKNOWN = "Not found."
@@ -20,15 +19,3 @@ async def owned(parts: Parts, owner: str, uuid: str) -> Job:
     if job is None:
         raise NotFound(UNKNOWN)
     return job
-
-
-async def owned_dossier(parts: Parts, owner: str, uuid: str) -> Dossier:
-    """The owner's job with all that belongs to it.
-
-    Raises:
-        NotFound: the owner has no such job.
-    """
-    dossier = await parts.database.read(lambda connection: dossiers.read(connection, owner, uuid))
-    if dossier is None:
-        raise NotFound(UNKNOWN)
-    return dossier

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from horde_core.wire.client import EVENTS_PATH, JOBS_PATH, JobEvents, LogChunk, WatchRequest
-from horde_facilitator.api.given import MIB, GivenParts, User, body_of, described
+from horde_facilitator.api.description import described
+from horde_facilitator.api.given import MIB, GivenParts, User, body_of
 from horde_facilitator.api.owned import owned
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.errors import BadRequest
@@ -30,6 +31,7 @@ class EventStream(StreamingResponse):
 
 @router.post(
     EVENTS_PATH,
+    status_code=200,
     response_class=EventStream,
     responses={**answers(400, 401, 403), 200: {"description": f"Each event is a {JobEvents.__name__}."}},
     openapi_extra=described(WatchRequest),
@@ -47,6 +49,7 @@ async def events(
 
 @router.get(
     JOBS_PATH + "{uuid}/logs/",
+    status_code=200,
     response_class=EventStream,
     responses={**answers(401, 403, 404), 200: {"description": f"Each event is a {LogChunk.__name__}."}},
 )

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Select,
     and_,
+    bindparam,
     exists,
     insert,
     literal,
@@ -51,28 +52,39 @@ class Claimed:
     body: bytes
 
 
+_BODY = select(requests.c.body).where(requests.c.job == bindparam("of"))
+_REPEATED = select(*Attempt.columns(attempts)).where(
+    attempts.c.claim == bindparam("claim_id"), attempts.c.executor == bindparam("me"), IS_OPEN
+)
+
+
 def claim(tx: Transaction, offer: Offer, now: Now) -> Claimed | None:
     """Give the next job of its classes to an executor: by priority, then age.
 
     The same claim gets the same attempt again as long as that attempt holds its job.
     """
-    held = _repeated(tx.connection, offer) or _next(tx, offer, now)
+    held = _repeated(tx, offer) or _next(tx, offer, now)
     if held is None:
         return None
-    body = tx.execute(select(requests.c.body).where(requests.c.job == held.job.uuid)).scalar_one()
-    return Claimed(held, body)
+    return Claimed(held, tx.execute(_BODY, of=held.job.uuid).scalar_one())
 
 
-def _repeated(connection: Connection, offer: Offer) -> Held | None:
-    query = select(*Attempt.columns(attempts)).where(
-        attempts.c.claim == offer.claim, attempts.c.executor == offer.executor, IS_OPEN
-    )
-    row = connection.execute(query).mappings().one_or_none()
-    return held_by(connection, Attempt.read(row)) if row else None
+def _repeated(tx: Transaction, offer: Offer) -> Held | None:
+    row = tx.execute(_REPEATED, claim_id=offer.claim, me=offer.executor).mappings().one_or_none()
+    return held_by(tx.connection, Attempt.read(row)) if row else None
 
 
 def _next(tx: Transaction, offer: Offer, now: Now) -> Held | None:
-    uuid = tx.execute(_pick(offer, now)).scalar_one_or_none() if offer.classes else None
+    classes = {f"class_{index}": name for index, name in enumerate(sorted(set(offer.classes)))}
+    if not classes:
+        return None
+    uuid = tx.execute(
+        _pick(len(classes)),
+        **classes,
+        me=offer.executor,
+        lost_since=now.wall_us - offer.avoid_us,
+        seen_since=now.boot_us - offer.seen_us,
+    ).scalar_one_or_none()
     job = find(tx.connection, str(uuid)) if uuid else None
     if job is None:
         return None
@@ -94,44 +106,44 @@ def _next(tx: Transaction, offer: Offer, now: Now) -> Held | None:
         artifact_bytes=0,
         report=None,
     )
-    columns = {column.name: getattr(attempt, column.name) for column in Attempt.columns(attempts)}
-    tx.execute(insert(attempts).values(**columns, blobs="kept"))
+    tx.execute(insert(attempts), **attempt.stored(), blobs="kept")
     return held_by(tx.connection, attempt)
 
 
-def _pick(offer: Offer, now: Now) -> Select[Any]:
+@cache
+def _pick(classes: int) -> Select[Any]:
     """The front of each class's queue, and of these the first: so each arm reads its index's first row only."""
-    arms = [select(_front(offer, name, now).subquery()) for name in sorted(set(offer.classes))]
+    arms = [select(_front(f"class_{index}").subquery()) for index in range(classes)]
     fronts = union_all(*arms).subquery()
     return select(fronts.c.uuid).order_by(fronts.c.priority.desc(), fronts.c.id).limit(1)
 
 
-def _front(offer: Offer, executor_class: str, now: Now) -> Select[Any, Any, Any]:
-    fresh = jobs.c.updated_us > now.wall_us - offer.avoid_us
-    left_to_another = and_(jobs.c.losses > 0, fresh, _lost_by(offer.executor), _another(offer, now))
+def _front(executor_class: str) -> Select[Any, Any, Any]:
+    fresh = jobs.c.updated_us > bindparam("lost_since")
+    left_to_another = and_(jobs.c.losses > 0, fresh, _lost_by(bindparam("me")), _another())
     return (
         select(jobs.c.uuid, jobs.c.priority, jobs.c.id)
-        .where(IS_QUEUED, jobs.c.executor_class == executor_class, not_(left_to_another))
+        .where(IS_QUEUED, jobs.c.executor_class == bindparam(executor_class), not_(left_to_another))
         .order_by(jobs.c.priority.desc(), jobs.c.id)
         .limit(1)
     )
 
 
-def _lost_by(executor: str | ColumnElement[str]) -> ColumnElement[bool]:
+def _lost_by(executor: ColumnElement[str]) -> ColumnElement[bool]:
     theirs = attempts.alias()
     return exists(
         select(literal(1)).where(theirs.c.job == jobs.c.uuid, theirs.c.executor == executor, theirs.c.counted)
     )
 
 
-def _another(offer: Offer, now: Now) -> ColumnElement[bool]:
+def _another() -> ColumnElement[bool]:
     return exists(
         select(literal(1))
         .select_from(executors.join(executor_classes, executors.c.hotkey == executor_classes.c.hotkey))
         .where(
             executor_classes.c.executor_class == jobs.c.executor_class,
-            executors.c.hotkey != offer.executor,
-            executors.c.seen_boot_us > now.boot_us - offer.seen_us,
+            executors.c.hotkey != bindparam("me"),
+            executors.c.seen_boot_us > bindparam("seen_since"),
             not_(_lost_by(executors.c.hotkey)),
         )
     )

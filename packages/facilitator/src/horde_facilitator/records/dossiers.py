@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from horde_facilitator.records import jobs as job_records
 from horde_facilitator.records.values import Artifact, Attempt, Entry, Job
 from horde_facilitator.tables import artifacts, attempts
+
+ALL = 2**62
+
+_ATTEMPTS = select(*Attempt.columns(attempts)).where(
+    tuple_(attempts.c.job, attempts.c.attempt).in_(bindparam("attempts_of", expanding=True))
+)
+_OF_ATTEMPT = select(*Artifact.columns(artifacts)).where(
+    artifacts.c.job == bindparam("of"), artifacts.c.attempt == bindparam("number")
+)
+_ARTIFACTS = _OF_ATTEMPT.order_by(artifacts.c.path).limit(bindparam("most"))
+_ARTIFACT = _OF_ATTEMPT.where(artifacts.c.path == bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +77,24 @@ def _dossiers(connection: Connection, jobs: Sequence[Job], artifact_cap: int | N
 
 def _attempts(connection: Connection, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Attempt]:
     found: dict[tuple[str, int], Attempt] = {}
-    for start in range(0, len(keys), job_records.CHUNK):
-        chunk = keys[start : start + job_records.CHUNK]
-        key = tuple_(attempts.c.job, attempts.c.attempt)
-        query = select(*Attempt.columns(attempts)).where(key.in_(chunk))
-        for row in connection.execute(query).mappings():
+    for chunk in job_records.chunks(keys):
+        for row in connection.execute(_ATTEMPTS, {"attempts_of": chunk}).mappings():
             attempt = Attempt.read(row)
             found[attempt.job, attempt.attempt] = attempt
     return found
 
 
 def _artifacts(connection: Connection, attempt: Attempt, cap: int | None) -> list[Artifact]:
-    query = (
-        select(*Artifact.columns(artifacts))
-        .where(artifacts.c.job == attempt.job, artifacts.c.attempt == attempt.attempt)
-        .order_by(artifacts.c.path)
-    )
-    rows = connection.execute(query.limit(cap + 1) if cap is not None else query).mappings()
-    return [Artifact.read(row) for row in rows]
+    key = {"of": attempt.job, "number": attempt.attempt, "most": ALL if cap is None else cap + 1}
+    return [Artifact.read(row) for row in connection.execute(_ARTIFACTS, key).mappings()]
 
 
 def find_artifact(connection: Connection, job: Job, path: str) -> Artifact | None:
     """One of the job's artifacts, once the job has ended."""
     if not job.status.is_end:
         return None
-    query = select(*Artifact.columns(artifacts)).where(
-        artifacts.c.job == job.uuid, artifacts.c.attempt == job.shown, artifacts.c.path == path
-    )
-    row = connection.execute(query).mappings().one_or_none()
+    key = {"of": job.uuid, "number": job.shown, "at": path}
+    row = connection.execute(_ARTIFACT, key).mappings().one_or_none()
     return Artifact.read(row) if row else None
 
 

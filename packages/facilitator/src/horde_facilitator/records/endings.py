@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pydantic import JsonValue
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import AnyOutcome, Failed, status_of
@@ -14,6 +14,9 @@ from horde_facilitator.decisions import EndJob, PutBack, after_attempt, entry_de
 from horde_facilitator.records.moves import must_move
 from horde_facilitator.records.values import End, Held, Job
 from horde_facilitator.tables import attempts, jobs
+
+_UPDATE = update(attempts).where(attempts.c.job == bindparam("of"), attempts.c.attempt == bindparam("number"))
+_SHOW = update(jobs).where(jobs.c.uuid == bindparam("of"))
 
 
 def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:
@@ -52,11 +55,7 @@ def give_up(
 
 def close(tx: Transaction, held: Held, how: End, now: Now, *, counted: bool = False) -> None:
     """End the attempt itself; from now on whatever it says is stale."""
-    tx.execute(
-        update(attempts)
-        .where(attempts.c.job == held.job.uuid, attempts.c.attempt == held.attempt.attempt)
-        .values(ended_us=now.wall_us, end=how.value, counted=counted)
-    )
+    change(tx, held, ended_us=now.wall_us, end=how.value, counted=counted)
     tx.wake(hold_topic(held.job.uuid))
 
 
@@ -67,13 +66,11 @@ def _put_back(tx: Transaction, job: Job, losses: int, why: Mapping[str, JsonValu
 
 def show(tx: Transaction, held: Held) -> None:
     """Make this attempt's logs and artifacts the job's; those of the one before are not needed any more."""
-    tx.execute(
-        update(attempts)
-        .where(
-            attempts.c.job == held.job.uuid,
-            attempts.c.attempt == held.job.shown,
-            attempts.c.attempt != held.attempt.attempt,
-        )
-        .values(blobs="drop")
-    )
-    tx.execute(update(jobs).where(jobs.c.uuid == held.job.uuid).values(shown=held.attempt.attempt))
+    if held.job.shown not in (0, held.attempt.attempt):
+        tx.execute(_UPDATE, of=held.job.uuid, number=held.job.shown, blobs="drop")
+    tx.execute(_SHOW, of=held.job.uuid, shown=held.attempt.attempt)
+
+
+def change(tx: Transaction, held: Held, **columns: object) -> None:
+    """Change columns of the attempt."""
+    tx.execute(_UPDATE, of=held.job.uuid, number=held.attempt.attempt, **columns)

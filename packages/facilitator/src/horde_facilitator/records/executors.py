@@ -3,12 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.tables import executor_classes, executors
+
+_new = insert_or(executors)
+_PRESENT = _new.on_conflict_do_update(
+    index_elements=[executors.c.hotkey],
+    set_={name: _new.excluded[name] for name in ("version", "slots", "running", "seen_us", "seen_boot_us")},
+)
+_SAME_SINCE = select(executors.c.seen_boot_us).where(
+    executors.c.hotkey == bindparam("who"),
+    executors.c.version == bindparam("said_version"),
+    executors.c.slots == bindparam("said_slots"),
+)
+_SERVED = select(executor_classes.c.executor_class).where(executor_classes.c.hotkey == bindparam("who"))
+_SEEN = update(executors).where(executors.c.hotkey == bindparam("who"))
+_LAST_SEEN = (
+    select(executor_classes.c.executor_class, func.max(executors.c.seen_boot_us))
+    .join_from(executor_classes, executors, executors.c.hotkey == executor_classes.c.hotkey)
+    .group_by(executor_classes.c.executor_class)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,43 +42,38 @@ class Presence:
 
 def present(tx: Transaction, presence: Presence, now: Now, every_us: int) -> None:
     """Note an executor as seen now, with what it offers; at most every so often while that stays the same."""
-    query = select(executors.c.seen_boot_us).where(
-        executors.c.hotkey == presence.hotkey,
-        executors.c.version == presence.version,
-        executors.c.slots == presence.slots,
-    )
-    same_since = tx.execute(query).scalar_one_or_none()
+    same = {"who": presence.hotkey, "said_version": presence.version, "said_slots": presence.slots}
+    same_since = tx.execute(_SAME_SINCE, **same).scalar_one_or_none()
     changed = _serve(tx, presence)
     if same_since is not None and not changed and now.boot_us - int(same_since) < every_us:
         return
-    said = {
-        "version": presence.version,
-        "slots": presence.slots,
-        "running": presence.running,
-        "seen_us": now.wall_us,
-        "seen_boot_us": now.boot_us,
-    }
-    row = insert_or(executors).values(hotkey=presence.hotkey, first_seen_us=now.wall_us, **said)
-    tx.execute(row.on_conflict_do_update(index_elements=[executors.c.hotkey], set_=said))
+    tx.execute(
+        _PRESENT,
+        hotkey=presence.hotkey,
+        version=presence.version,
+        slots=presence.slots,
+        running=presence.running,
+        first_seen_us=now.wall_us,
+        seen_us=now.wall_us,
+        seen_boot_us=now.boot_us,
+    )
 
 
 def _serve(tx: Transaction, presence: Presence) -> bool:
     """Note which classes the executor serves; says whether that changed."""
-    mine = executor_classes.c.hotkey == presence.hotkey
-    known = {str(name) for name in tx.execute(select(executor_classes.c.executor_class).where(mine)).scalars()}
+    known = {str(name) for name in tx.execute(_SERVED, who=presence.hotkey).scalars()}
     wanted = set(presence.classes)
     if gone := known - wanted:
+        mine = executor_classes.c.hotkey == presence.hotkey
         tx.execute(delete(executor_classes).where(mine, executor_classes.c.executor_class.in_(gone)))
     for name in sorted(wanted - known):
-        tx.execute(insert(executor_classes).values(executor_class=name, hotkey=presence.hotkey))
+        tx.execute(insert(executor_classes), executor_class=name, hotkey=presence.hotkey)
     return known != wanted
 
 
 def seen(tx: Transaction, hotkey: str, now: Now) -> None:
     """Note an executor as seen now."""
-    tx.execute(
-        update(executors).where(executors.c.hotkey == hotkey).values(seen_us=now.wall_us, seen_boot_us=now.boot_us)
-    )
+    tx.execute(_SEEN, who=hotkey, seen_us=now.wall_us, seen_boot_us=now.boot_us)
 
 
 def unseen(tx: Transaction) -> None:
@@ -70,9 +83,4 @@ def unseen(tx: Transaction) -> None:
 
 def last_seen(connection: Connection) -> dict[str, int]:
     """When the latest executor of each class was seen, in boot time."""
-    query = (
-        select(executor_classes.c.executor_class, func.max(executors.c.seen_boot_us))
-        .join_from(executor_classes, executors, executors.c.hotkey == executor_classes.c.hotkey)
-        .group_by(executor_classes.c.executor_class)
-    )
-    return {str(name): int(boot_us) for name, boot_us in connection.execute(query).tuples()}
+    return {str(name): int(boot_us) for name, boot_us in connection.execute(_LAST_SEEN)}

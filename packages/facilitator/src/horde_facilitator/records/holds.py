@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select
 
 from horde_core.lifecycle import HELD, Refused, Status
 from horde_core.wire.executor import ProgressEvent, StatusEvent
@@ -10,11 +10,17 @@ from horde_facilitator.bus import job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.errors import BadRequest, MissingParts, NotFound, StaleAttempt
-from horde_facilitator.records.endings import show
-from horde_facilitator.records.jobs import find
+from horde_facilitator.records.endings import change, show
+from horde_facilitator.records.jobs import UPDATE, find
 from horde_facilitator.records.moves import move
 from horde_facilitator.records.values import Attempt, Held, pack
-from horde_facilitator.tables import attempts, jobs
+from horde_facilitator.tables import attempts
+
+_OF_EXECUTOR = select(*Attempt.columns(attempts)).where(
+    attempts.c.job == bindparam("of"),
+    attempts.c.attempt == bindparam("number"),
+    attempts.c.executor == bindparam("executor"),
+)
 
 
 def find_attempt(connection: Connection, job: str, number: int, executor: str) -> Attempt:
@@ -23,10 +29,8 @@ def find_attempt(connection: Connection, job: str, number: int, executor: str) -
     Raises:
         NotFound: the executor never had it.
     """
-    query = select(*Attempt.columns(attempts)).where(
-        attempts.c.job == job, attempts.c.attempt == number, attempts.c.executor == executor
-    )
-    row = connection.execute(query).mappings().one_or_none()
+    key = {"of": job, "number": number, "executor": executor}
+    row = connection.execute(_OF_EXECUTOR, key).mappings().one_or_none()
     if row is None:
         raise NotFound(f"attempt {number} of job {job} was never given to this executor")
     return Attempt.read(row)
@@ -56,13 +60,9 @@ def held_by(connection: Connection, attempt: Attempt) -> Held:
 
 def renew(tx: Transaction, held: Held, now: Now, lease_us: int) -> None:
     """Let the lease run for a full period from now. The first renewal confirms the claim."""
-    tx.execute(
-        update(attempts)
-        .where(attempts.c.job == held.job.uuid, attempts.c.attempt == held.attempt.attempt)
-        .values(confirmed=True, lease_boot_us=now.boot_us + lease_us)
-    )
+    change(tx, held, confirmed=True, lease_boot_us=now.boot_us + lease_us)
     if not held.job.begun:
-        tx.execute(update(jobs).where(jobs.c.uuid == held.job.uuid).values(begun=True))
+        tx.execute(UPDATE, of=held.job.uuid, begun=True)
 
 
 def apply_events(
@@ -80,11 +80,7 @@ def apply_events(
     new = list(events)[known - first_seq :]
     if not new:
         return held
-    tx.execute(
-        update(attempts)
-        .where(attempts.c.job == held.job.uuid, attempts.c.attempt == held.attempt.attempt)
-        .values(next_seq=known + len(new))
-    )
+    change(tx, held, next_seq=known + len(new))
     earliest = held.job.updated_us
     for event in new:
         match event:
@@ -121,5 +117,5 @@ def _reach(tx: Transaction, held: Held, event: StatusEvent, earliest_us: int, no
 
 def _progress(tx: Transaction, held: Held, event: ProgressEvent) -> None:
     text = pack(event.model_dump(mode="json", exclude={"kind"}))
-    tx.execute(update(jobs).where(jobs.c.uuid == held.job.uuid).values(progress=text))
+    tx.execute(UPDATE, of=held.job.uuid, progress=text)
     tx.wake(job_topic(held.job.uuid))

@@ -1,10 +1,11 @@
 """Jobs: made, found, listed, cancelled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import JsonValue
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from horde_core.lifecycle import HELD, QUEUED, Status
 from horde_core.outcomes import Stage
@@ -15,6 +16,8 @@ from horde_facilitator.decisions import cancelled
 from horde_facilitator.records import endings, moves
 from horde_facilitator.records.values import CANCEL, Entry, Job, pack
 from horde_facilitator.tables import history, jobs, requests
+
+T = TypeVar("T")
 
 CHUNK = 500
 """How many values one statement compares with at most."""
@@ -35,30 +38,55 @@ class NewJob:
     echo: Mapping[str, JsonValue]
 
 
+_OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
+_OF_OWNER = _OF_UUID.where(jobs.c.owner == bindparam("owner"))
+_SEVERAL = select(*Job.columns(jobs)).where(
+    jobs.c.uuid.in_(bindparam("uuids", expanding=True)), jobs.c.owner == bindparam("owner")
+)
+_COUNT = select(func.count()).where(jobs.c.owner == bindparam("owner"))
+_PAGE = (
+    select(*Job.columns(jobs))
+    .where(jobs.c.owner == bindparam("owner"))
+    .order_by(jobs.c.id.desc())
+    .offset(bindparam("offset"))
+    .limit(bindparam("size"))
+)
+_ENTRIES = (
+    select(*Entry.columns(history))
+    .where(
+        history.c.job.in_(bindparam("uuids", expanding=True)),
+        history.c.seq >= bindparam("since"),
+    )
+    .order_by(history.c.job, history.c.seq)
+)
+_ECHOES = select(requests.c.job, requests.c.echo).where(requests.c.job.in_(bindparam("uuids", expanding=True)))
+UPDATE = update(jobs).where(jobs.c.uuid == bindparam("of"))
+"""Changes the columns that are given as parameters, of the job `of`. The status is changed by `moves` alone."""
+
+
 def create(tx: Transaction, new: NewJob, now: Now) -> None:
     """Store a job and put it into the queue of its class."""
     tx.execute(
-        insert(jobs).values(
-            uuid=new.uuid,
-            owner=new.owner,
-            executor_class=new.executor_class,
-            namespace=new.namespace,
-            priority=0,
-            status=Status.SENT.value,
-            attempt=0,
-            losses=0,
-            max_attempts=new.max_attempts,
-            begun=False,
-            exposed=False,
-            shown=0,
-            entries=1,
-            budget_us=new.budget_us,
-            created_us=now.wall_us,
-            updated_us=now.wall_us,
-            deadline_us=now.wall_us + new.queue_us + new.max_attempts * new.budget_us,
-        )
+        insert(jobs),
+        uuid=new.uuid,
+        owner=new.owner,
+        executor_class=new.executor_class,
+        namespace=new.namespace,
+        priority=0,
+        status=Status.SENT.value,
+        attempt=0,
+        losses=0,
+        max_attempts=new.max_attempts,
+        begun=False,
+        exposed=False,
+        shown=0,
+        entries=1,
+        budget_us=new.budget_us,
+        created_us=now.wall_us,
+        updated_us=now.wall_us,
+        deadline_us=now.wall_us + new.queue_us + new.max_attempts * new.budget_us,
     )
-    tx.execute(insert(requests).values(job=new.uuid, body=new.body, echo=pack(new.echo)))
+    tx.execute(insert(requests), job=new.uuid, body=new.body, echo=pack(new.echo))
     moves.append(tx, Entry(new.uuid, 0, Status.SENT.value, 0, now.wall_us, None))
     moves.move(tx, new.uuid, Status.RECEIVED, 0, now.wall_us)
     tx.wake(class_topic(new.executor_class))
@@ -66,43 +94,33 @@ def create(tx: Transaction, new: NewJob, now: Now) -> None:
 
 def find(connection: Connection, uuid: str, owner: str | None = None) -> Job | None:
     """The job, if there is one (of this owner)."""
-    query = select(*Job.columns(jobs)).where(jobs.c.uuid == uuid)
-    if owner is not None:
-        query = query.where(jobs.c.owner == owner)
-    row = connection.execute(query).mappings().one_or_none()
+    query = _OF_UUID if owner is None else _OF_OWNER
+    row = connection.execute(query, {"of": uuid, "owner": owner}).mappings().one_or_none()
     return Job.read(row) if row else None
 
 
 def page(connection: Connection, owner: str, offset: int, size: int) -> tuple[int, list[Job]]:
     """How many jobs the owner has, and `size` of them from `offset` on, newest first."""
-    count = connection.execute(select(func.count()).where(jobs.c.owner == owner)).scalar_one()
-    query = select(*Job.columns(jobs)).where(jobs.c.owner == owner).order_by(jobs.c.id.desc())
-    rows = connection.execute(query.offset(offset).limit(size)).mappings()
+    count = connection.execute(_COUNT, {"owner": owner}).scalar_one()
+    rows = connection.execute(_PAGE, {"owner": owner, "offset": offset, "size": size}).mappings()
     return count, [Job.read(row) for row in rows]
 
 
 def of_owner(connection: Connection, owner: str, uuids: Sequence[str]) -> list[Job]:
     """Those of the jobs that the owner has."""
     found: list[Job] = []
-    for start in range(0, len(uuids), CHUNK):
-        chunk = uuids[start : start + CHUNK]
-        query = select(*Job.columns(jobs)).where(jobs.c.uuid.in_(chunk), jobs.c.owner == owner)
-        found.extend(Job.read(row) for row in connection.execute(query).mappings())
+    for chunk in chunks(uuids):
+        rows = connection.execute(_SEVERAL, {"uuids": chunk, "owner": owner}).mappings()
+        found.extend(Job.read(row) for row in rows)
     return found
 
 
 def entries(connection: Connection, since: Mapping[str, int]) -> dict[str, list[Entry]]:
     """The history of several jobs, each from the given line on."""
     found: dict[str, list[Entry]] = {uuid: [] for uuid in since}
-    uuids = list(since)
-    for start in range(0, len(uuids), CHUNK):
-        chunk = uuids[start : start + CHUNK]
-        query = (
-            select(*Entry.columns(history))
-            .where(history.c.job.in_(chunk), history.c.seq >= min(since[uuid] for uuid in chunk))
-            .order_by(history.c.job, history.c.seq)
-        )
-        for row in connection.execute(query).mappings():
+    for chunk in chunks(list(since)):
+        least = min(since[uuid] for uuid in chunk)
+        for row in connection.execute(_ENTRIES, {"uuids": chunk, "since": least}).mappings():
             entry = Entry.read(row)
             if entry.seq >= since[entry.job]:
                 found[entry.job].append(entry)
@@ -112,10 +130,15 @@ def entries(connection: Connection, since: Mapping[str, int]) -> dict[str, list[
 def echoes(connection: Connection, uuids: Sequence[str]) -> dict[str, str]:
     """What replies repeat of the requests, as JSON texts."""
     found: dict[str, str] = {}
-    for start in range(0, len(uuids), CHUNK):
-        query = select(requests.c.job, requests.c.echo).where(requests.c.job.in_(uuids[start : start + CHUNK]))
-        found.update({str(job): str(echo) for job, echo in connection.execute(query).tuples()})
+    for chunk in chunks(uuids):
+        found.update({str(job): str(echo) for job, echo in connection.execute(_ECHOES, {"uuids": chunk})})
     return found
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The values, as many at a time as one statement compares with."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def cancel(tx: Transaction, job: Job, now: Now) -> None:
@@ -123,5 +146,5 @@ def cancel(tx: Transaction, job: Job, now: Now) -> None:
     if job.status in QUEUED:
         endings.end(tx, job, cancelled(Stage.QUEUE), now, reported_by="sdk")
     elif job.status in HELD and job.target != CANCEL:
-        tx.execute(update(jobs).where(jobs.c.uuid == job.uuid).values(target=CANCEL, updated_us=now.wall_us))
+        tx.execute(UPDATE, of=job.uuid, target=CANCEL, updated_us=now.wall_us)
         tx.wake(hold_topic(job.uuid), job_topic(job.uuid))

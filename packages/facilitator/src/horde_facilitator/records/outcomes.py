@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Rejected, Succeeded, is_repeatable
@@ -11,13 +11,26 @@ from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import executor_lost
 from horde_facilitator.errors import BadRequest, MissingParts, TooLarge
-from horde_facilitator.records.endings import end_held, give_up
+from horde_facilitator.records.endings import change, end_held, give_up
 from horde_facilitator.records.holds import apply_events, held_by
-from horde_facilitator.records.jobs import CHUNK
+from horde_facilitator.records.jobs import chunks
 from horde_facilitator.records.values import Artifact, Attempt, End, Held, pack
-from horde_facilitator.tables import artifacts, attempts
+from horde_facilitator.tables import artifacts
 
 SHOWN_MISSING = 5
+
+_THIS_ARTIFACT = (
+    artifacts.c.job == bindparam("of"),
+    artifacts.c.attempt == bindparam("number"),
+    artifacts.c.path == bindparam("at"),
+)
+_ARTIFACT_SIZE = select(artifacts.c.size).where(*_THIS_ARTIFACT)
+_REPLACE_ARTIFACT = update(artifacts).where(*_THIS_ARTIFACT)
+_ARRIVED = select(artifacts.c.path, artifacts.c.sha256).where(
+    artifacts.c.job == bindparam("of"),
+    artifacts.c.attempt == bindparam("number"),
+    artifacts.c.path.in_(bindparam("paths", expanding=True)),
+)
 
 
 def settle(
@@ -69,25 +82,18 @@ def add_artifact(tx: Transaction, held: Held, new: Artifact, limits: Limits) -> 
     Raises:
         TooLarge: the attempt would have more artifacts, or more bytes of them, than the operator allows.
     """
-    of_attempt = (artifacts.c.job == held.job.uuid, artifacts.c.attempt == held.attempt.attempt)
-    query = select(artifacts.c.size, artifacts.c.sha256).where(*of_attempt, artifacts.c.path == new.path)
-    before = tx.execute(query).one_or_none()
+    key = {"of": new.job, "number": new.attempt, "at": new.path}
+    before = tx.execute(_ARTIFACT_SIZE, **key).one_or_none()
     count = held.attempt.artifact_count + (0 if before else 1)
     total = held.attempt.artifact_bytes + new.size - (int(before.size) if before else 0)
     if count > limits.artifact_count or total > limits.artifact_bytes:
         most = f"{limits.artifact_count} artifacts of {limits.artifact_bytes} bytes together"
         raise TooLarge(f"a job may have {most}")
     if before:
-        again = update(artifacts).where(*of_attempt, artifacts.c.path == new.path)
-        tx.execute(again.values(size=new.size, sha256=new.sha256))
+        tx.execute(_REPLACE_ARTIFACT, **key, size=new.size, sha256=new.sha256)
     else:
-        columns = Artifact.columns(artifacts)
-        tx.execute(insert(artifacts).values({column: getattr(new, column.name) for column in columns}))
-    tx.execute(
-        update(attempts)
-        .where(attempts.c.job == held.job.uuid, attempts.c.attempt == held.attempt.attempt)
-        .values(artifact_count=count, artifact_bytes=total)
-    )
+        tx.execute(insert(artifacts), **new.stored())
+    change(tx, held, artifact_count=count, artifact_bytes=total)
 
 
 def _with_limit_note(report: OutcomeReport) -> Sequence[StatusEvent | ProgressEvent]:
@@ -111,13 +117,9 @@ def _check_logs(report: OutcomeReport, log_sizes: Mapping[str, int]) -> None:
 
 def _check_artifacts(connection: Connection, held: Held, announced: Sequence[ArtifactEntry]) -> None:
     arrived: set[tuple[str, str]] = set()
-    for start in range(0, len(announced), CHUNK):
-        query = select(artifacts.c.path, artifacts.c.sha256).where(
-            artifacts.c.job == held.job.uuid,
-            artifacts.c.attempt == held.attempt.attempt,
-            artifacts.c.path.in_([entry.path for entry in announced[start : start + CHUNK]]),
-        )
-        arrived |= {(str(path), str(sha256)) for path, sha256 in connection.execute(query).tuples()}
+    for chunk in chunks([entry.path for entry in announced]):
+        key = {"of": held.job.uuid, "number": held.attempt.attempt, "paths": chunk}
+        arrived |= {(str(path), str(sha256)) for path, sha256 in connection.execute(_ARRIVED, key)}
     missing = [entry.path for entry in announced if (entry.path, entry.sha256) not in arrived]
     if missing:
         names = ", ".join(missing[:SHOWN_MISSING])
@@ -126,8 +128,4 @@ def _check_artifacts(connection: Connection, held: Held, announced: Sequence[Art
 
 def _keep(tx: Transaction, held: Held, report: OutcomeReport) -> None:
     kept = report.model_dump(mode="json", include={"logs", "left_out", "stage_seconds"})
-    tx.execute(
-        update(attempts)
-        .where(attempts.c.job == held.job.uuid, attempts.c.attempt == held.attempt.attempt)
-        .values(report=pack(kept))
-    )
+    change(tx, held, report=pack(kept))

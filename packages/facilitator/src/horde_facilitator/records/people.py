@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from horde_facilitator.database import Transaction
@@ -11,37 +11,40 @@ from horde_facilitator.tables import hotkeys, signatures, used_nonces
 USER = "user"
 EXECUTOR = "executor"
 
+_ADMIT = insert_or(hotkeys).on_conflict_do_nothing()
+_ROLES = select(hotkeys.c.role).where(hotkeys.c.hotkey == bindparam("address"))
+_USE = insert_or(used_nonces).on_conflict_do_nothing()
+_SIGNED = select(signatures.c.job).where(
+    signatures.c.signatory == bindparam("by"), signatures.c.signature == bindparam("signed")
+)
+
 
 def admit(tx: Transaction, role: str, addresses: Iterable[str], at_us: int) -> None:
     """Add hotkeys to the allow-list of a role."""
     for address in sorted(addresses):
-        row = insert_or(hotkeys).values(hotkey=address, role=role, added_us=at_us)
-        tx.execute(row.on_conflict_do_nothing())
+        tx.execute(_ADMIT, hotkey=address, role=role, added_us=at_us)
 
 
 def roles(connection: Connection, address: str) -> frozenset[str]:
     """The roles of a hotkey; none when it is on no list."""
-    rows = connection.execute(select(hotkeys.c.role).where(hotkeys.c.hotkey == address)).scalars()
+    rows = connection.execute(_ROLES, {"address": address}).scalars()
     return frozenset(str(role) for role in rows)
 
 
 def use_nonce(tx: Transaction, nonce: str, expires_us: int) -> bool:
     """Mark a nonce as used; False when it was used before."""
-    row = insert_or(used_nonces).values(nonce=nonce, expires_us=expires_us)
-    return tx.execute(row.on_conflict_do_nothing()).rowcount == 1
+    return tx.execute(_USE, nonce=nonce, expires_us=expires_us).rowcount == 1
 
 
 def job_signed(connection: Connection, signatory: str, signature: bytes) -> str | None:
     """The job that was created with this signature, if it is remembered."""
-    query = select(signatures.c.job).where(
-        signatures.c.signatory == signatory, signatures.c.signature == signature
-    )
-    return connection.execute(query).scalar_one_or_none()
+    key = {"by": signatory, "signed": signature}
+    return connection.execute(_SIGNED, key).scalar_one_or_none()
 
 
 def remember_signature(tx: Transaction, signatory: str, signature: bytes, job: str, expires_us: int) -> None:
     """Remember which job a signature created."""
-    tx.execute(insert(signatures).values(signatory=signatory, signature=signature, job=job, expires_us=expires_us))
+    tx.execute(insert(signatures), signatory=signatory, signature=signature, job=job, expires_us=expires_us)
 
 
 def forget_expired(tx: Transaction, now_us: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, not_, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, not_, or_, select, update
 
 from horde_core.lifecycle import HELD
 from horde_facilitator.clock import Now
@@ -16,61 +16,59 @@ BATCH = 100
 """Rows of each kind that one look returns: few enough that acting on them holds nobody up."""
 
 
+_RUNNING = (
+    select(
+        attempts.c.job,
+        attempts.c.attempt,
+        attempts.c.confirmed,
+        attempts.c.lease_boot_us,
+        attempts.c.deadline_boot_us,
+    )
+    .where(
+        IS_OPEN,
+        or_(attempts.c.lease_boot_us <= bindparam("now"), attempts.c.deadline_boot_us <= bindparam("now")),
+    )
+    .limit(BATCH)
+)
+_LATE = and_(
+    jobs.c.created_us <= bindparam("created_before"),
+    or_(not_(jobs.c.begun), jobs.c.deadline_us <= bindparam("now")),
+)
+_UNSERVED = and_(
+    jobs.c.executor_class == bindparam("unserved"),
+    not_(jobs.c.begun),
+    jobs.c.created_us <= bindparam("unserved_before"),
+    not_(_LATE),
+)
+_WAITING = (
+    select(jobs.c.uuid.label("job"), jobs.c.executor_class, jobs.c.begun, jobs.c.created_us, jobs.c.deadline_us)
+    .where(IS_QUEUED)
+    .limit(BATCH)
+)
+_WAITING_LATE = _WAITING.where(_LATE)
+_WAITING_UNSERVED = _WAITING.where(_UNSERVED)
+_QUEUED_CLASSES = select(jobs.c.executor_class).where(IS_QUEUED).distinct()
+_DROPPED = select(attempts.c.job, attempts.c.attempt).where(IS_DROPPED).limit(BATCH)
+
+
 def running(connection: Connection, now: Now) -> list[Running]:
     """Attempts whose lease or deadline has passed."""
-    query = (
-        select(
-            attempts.c.job,
-            attempts.c.attempt,
-            attempts.c.confirmed,
-            attempts.c.lease_boot_us,
-            attempts.c.deadline_boot_us,
-        )
-        .where(
-            IS_OPEN,
-            or_(attempts.c.lease_boot_us <= now.boot_us, attempts.c.deadline_boot_us <= now.boot_us),
-        )
-        .limit(BATCH)
-    )
-    return [Running(**row) for row in connection.execute(query).mappings()]
+    return [Running(**row) for row in connection.execute(_RUNNING, {"now": now.boot_us}).mappings()]
 
 
 def waiting(
     connection: Connection, now: Now, queue_us: int, no_executor_us: int, served: frozenset[str] | None
 ) -> list[Waiting]:
     """Queued jobs that waited too long, or whose class nobody serves; `served` None leaves these out."""
-    late = and_(
-        jobs.c.created_us <= now.wall_us - queue_us,
-        or_(not_(jobs.c.begun), jobs.c.deadline_us <= now.wall_us),
-    )
-    found = _waiting(connection, late)
+    times = {"now": now.wall_us, "created_before": now.wall_us - queue_us}
+    found = [Waiting(**row) for row in connection.execute(_WAITING_LATE, times).mappings()]
     if served is None or len(found) == BATCH:
         return found
-    present = connection.execute(select(jobs.c.executor_class).where(IS_QUEUED).distinct()).scalars()
-    for name in sorted({str(name) for name in present} - served):
-        unserved = and_(
-            jobs.c.executor_class == name,
-            not_(jobs.c.begun),
-            jobs.c.created_us <= now.wall_us - no_executor_us,
-            not_(late),
-        )
-        found.extend(_waiting(connection, unserved))
+    queued = {str(name) for name in connection.execute(_QUEUED_CLASSES).scalars()}
+    for name in sorted(queued - served):
+        key = {**times, "unserved": name, "unserved_before": now.wall_us - no_executor_us}
+        found.extend(Waiting(**row) for row in connection.execute(_WAITING_UNSERVED, key).mappings())
     return found
-
-
-def _waiting(connection: Connection, condition: ColumnElement[bool]) -> list[Waiting]:
-    query = (
-        select(
-            jobs.c.uuid.label("job"),
-            jobs.c.executor_class,
-            jobs.c.begun,
-            jobs.c.created_us,
-            jobs.c.deadline_us,
-        )
-        .where(IS_QUEUED, condition)
-        .limit(BATCH)
-    )
-    return [Waiting(**row) for row in connection.execute(query).mappings()]
 
 
 def held(connection: Connection, run: Running) -> Held:
@@ -103,8 +101,7 @@ def regrant(tx: Transaction, now: Now, lease_us: int, confirm_us: int) -> None:
 
 def dropped(connection: Connection) -> list[tuple[str, int]]:
     """Attempts whose blobs are not needed any more."""
-    query = select(attempts.c.job, attempts.c.attempt).where(IS_DROPPED).limit(BATCH)
-    return [(str(job), int(number)) for job, number in connection.execute(query).tuples()]
+    return [(str(job), int(number)) for job, number in connection.execute(_DROPPED)]
 
 
 def forget_blobs(tx: Transaction, gone: Sequence[tuple[str, int]]) -> None:

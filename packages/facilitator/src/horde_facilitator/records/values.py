@@ -36,6 +36,10 @@ class _Row:
         """The value that a row of `columns` holds."""
         return cls(**row)
 
+    def stored(self) -> dict[str, Any]:
+        """The values by their columns' names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @classmethod
     @cache
     def columns(cls, table: Table) -> tuple[Column[Any], ...]:
