@@ -14,14 +14,21 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec
-from horde_core.wire import client, executor
+from horde_core.wire import client, executor, operator
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
-MODULES: dict[str, ModuleType] = {"client": client, "executor": executor, "outcomes": outcomes, "spec": spec}
+MODULES: dict[str, ModuleType] = {
+    "client": client,
+    "executor": executor,
+    "operator": operator,
+    "outcomes": outcomes,
+    "spec": spec,
+}
 # What travels only as a part of another message; the golden files of those hold them.
 PARTS = {
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
     "executor": {"Limits", "StatusEvent", "ProgressEvent", "LogTotal", "ArtifactEntry", "LeftOut"},
+    "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},
     "outcomes": set[str](),
     "spec": {"StreamingDetails"},
 }

@@ -6,6 +6,7 @@ CommandError                exit code 1
 ├── HotkeyError             a key file cannot be read or written
 ├── StartError              a part of the horde did not start
 ├── NoSuchJob               no job, or more than one, has that UUID
+├── NotFound                what an operator named does not exist
 └── ServiceError            the facilitator could not be reached, or could not do it
 """
 
@@ -51,6 +52,10 @@ class StartError(CommandError):
 
 class NoSuchJob(CommandError):  # noqa: N818 - see BadUsage
     """No job, or more than one, has that UUID."""
+
+
+class NotFound(CommandError):  # noqa: N818 - see BadUsage
+    """What an operator named does not exist."""
 
 
 class ServiceError(CommandError):

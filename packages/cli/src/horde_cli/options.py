@@ -25,7 +25,7 @@ Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
 Admit = Annotated[
     list[str] | None,
-    typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in, as `user` or `executor`. Repeatable."),
+    typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in: `user`, `executor`, … Repeatable."),
 ]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
 Classes = Annotated[

@@ -11,13 +11,14 @@ from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
 from horde_core.classes import BUILT_IN
+from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
-ROLES = ("user", "executor")
+ROLES = tuple(role.value for role in Role)
 MAX_PORT = 65535
 
 
@@ -96,12 +97,14 @@ def egress(texts: Iterable[str]) -> list[str]:
 
 
 def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:
-    """`user=SS58` or `executor=SS58`, grouped by role."""
+    """`ROLE=SS58`, grouped by role."""
     found: dict[str, set[str]] = {role: set() for role in ROLES}
     for text in texts:
         role, _, hotkey = text.partition("=")
         if role not in ROLES or not _is_address(hotkey):
-            raise BadUsage(f"--admit {text!r} cannot be read", "write it like user=SS58 or executor=SS58")
+            raise BadUsage(
+                f"--admit {text!r} cannot be read", f"write it like user=SS58; roles are {', '.join(ROLES)}"
+            )
         found[role].add(hotkey)
     return {role: frozenset(hotkeys) for role, hotkeys in found.items()}
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from horde_facilitator.api import attempts, claims, files, health, jobs, login, refusals, streams
+from horde_facilitator.api import attempts, claims, files, health, hotkeys, jobs, login, refusals, streams
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
@@ -21,7 +21,7 @@ from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, streams, files, claims, attempts, health)
+ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys)
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -5,6 +5,7 @@ Boot time (CLOCK_BOOTTIME) never jumps and counts a suspended machine's time, bu
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 SECOND = 1_000_000
@@ -38,3 +39,8 @@ class SystemClock:
 def microseconds(seconds: float) -> int:
     """Seconds as whole microseconds."""
     return round(seconds * SECOND)
+
+
+def time_of(us: int) -> datetime:
+    """A stored wall time."""
+    return datetime.fromtimestamp(us // SECOND, UTC).replace(microsecond=us % SECOND)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
@@ -10,7 +9,7 @@ from horde_core.lifecycle import Status
 from horde_core.outcomes import AnyOutcome, Failed, Outcome, fault_of
 from horde_core.wire.client import HordeDetails, JobReply, LogInfo, Progress, StatusEntry
 from horde_core.wire.executor import ArtifactEntry, LeftOut
-from horde_facilitator.clock import SECOND
+from horde_facilitator.clock import time_of
 from horde_facilitator.logview import LogView
 from horde_facilitator.records.dossiers import Dossier
 from horde_facilitator.records.values import End, Entry, Job
@@ -20,11 +19,6 @@ HORDE_FAILED = "horde_failed"
 """How newer published clients spell a failure that was the horde's."""
 
 _OUTCOME: TypeAdapter[AnyOutcome] = TypeAdapter(Outcome)
-
-
-def time_of(us: int) -> datetime:
-    """A stored wall time."""
-    return datetime.fromtimestamp(us // SECOND, UTC).replace(microsecond=us % SECOND)
 
 
 def status_entry(entry: Entry) -> StatusEntry:

@@ -46,6 +46,11 @@ def up(
         return
     user = open_or_make(directory.user_hotkey)
     executor = open_or_make(directory.executor_hotkey)
+    # Whoever starts a horde uses and runs it; everybody else needs to be let in.
+    own = {"user": user, "operator": user, "executor": executor}
+    admitted = {role: set(hotkeys) for role, hotkeys in admit.items()}
+    for role, hotkey in own.items():
+        admitted.setdefault(role, set()).add(hotkey.ss58_address)
     plan: dict[str, Any] = {
         "data": str(directory.root),
         "lock": held,
@@ -55,10 +60,7 @@ def up(
             "data": str(directory.facilitator),
             "host": host,
             "port": port,
-            "admit": {
-                "user": sorted(admit.get("user", frozenset()) | {user.ss58_address}),
-                "executor": sorted(admit.get("executor", frozenset()) | {executor.ss58_address}),
-            },
+            "admit": {role: sorted(hotkeys) for role, hotkeys in admitted.items()},
         },
         "executor": {
             "data": str(directory.executor),

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from horde_core.spec import field_errors
+from horde_core.wire.operator import Role
 from horde_facilitator.auth import bearer
 from horde_facilitator.errors import BadRequest, NotAllowed, TooLarge
 from horde_facilitator.parts import Parts
@@ -27,23 +28,26 @@ async def _parts(request: Request) -> Parts:
 GivenParts = Annotated[Parts, Depends(_parts)]
 
 
-def _caller(role: str) -> Callable[[Request, Parts], Awaitable[str]]:
+def _caller(*allowed: Role) -> Callable[[Request, Parts], Awaitable[str]]:
     async def caller(request: Request, parts: GivenParts) -> str:
         token = bearer(request.headers.get("Authorization"))
         hotkey = parts.tokens.hotkey(token, parts.clock.now().wall_us)
         roles = await parts.database.read(lambda connection: people.roles(connection, hotkey))
-        if role not in roles:
-            raise NotAllowed(f"The hotkey {hotkey} is not allowed here as {role}.")
+        if roles.isdisjoint(allowed):
+            raise NotAllowed(f"The hotkey {hotkey} is not allowed here as {allowed[0]}.")
         return hotkey
 
     return caller
 
 
-User = Annotated[str, Depends(_caller(people.USER))]
+User = Annotated[str, Depends(_caller(Role.USER))]
 """The hotkey of the user who asks."""
 
-Executor = Annotated[str, Depends(_caller(people.EXECUTOR))]
+Executor = Annotated[str, Depends(_caller(Role.EXECUTOR, Role.TRUSTED))]
 """The hotkey of the executor that speaks."""
+
+Operator = Annotated[str, Depends(_caller(Role.OPERATOR))]
+"""The hotkey of the operator who asks."""
 
 
 async def pieces(request: Request, limit: int) -> AsyncIterator[bytes]:

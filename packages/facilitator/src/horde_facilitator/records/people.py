@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
+from horde_core.wire.operator import AdmittedHotkey, Role
+from horde_facilitator.clock import time_of
 from horde_facilitator.database import Transaction
+from horde_facilitator.errors import BadRequest
 from horde_facilitator.tables import hotkeys, signatures, used_nonces
 
-USER = "user"
-EXECUTOR = "executor"
+EXECUTORS = frozenset({Role.EXECUTOR, Role.TRUSTED})
+"""The roles that run jobs."""
 
 _ADMIT = insert_or(hotkeys).on_conflict_do_nothing()
 _ROLES = select(hotkeys.c.role).where(hotkeys.c.hotkey == bindparam("address"))
@@ -29,6 +32,26 @@ def roles(connection: Connection, address: str) -> frozenset[str]:
     """The roles of a hotkey; none when it is on no list."""
     rows = connection.execute(_ROLES, {"address": address}).scalars()
     return frozenset(str(role) for role in rows)
+
+
+def dismiss(tx: Transaction, role: str, address: str) -> bool:
+    """Take a role from a hotkey; False if it has no such role.
+
+    Raises:
+        BadRequest: nobody would be left who could let anybody in.
+    """
+    if role == Role.OPERATOR:
+        others = select(hotkeys.c.hotkey).where(hotkeys.c.role == role, hotkeys.c.hotkey != address)
+        if tx.execute(others.limit(1)).first() is None:
+            raise BadRequest(f"{address} is the only operator; let another one in first")
+    gone = delete(hotkeys).where(hotkeys.c.hotkey == address, hotkeys.c.role == role)
+    return tx.execute(gone).rowcount == 1
+
+
+def everybody(connection: Connection) -> list[AdmittedHotkey]:
+    """The allow-list, in the order in which it grew."""
+    rows = connection.execute(select(hotkeys).order_by(hotkeys.c.added_us, hotkeys.c.hotkey, hotkeys.c.role))
+    return [AdmittedHotkey(hotkey=row.hotkey, role=row.role, added_at=time_of(row.added_us)) for row in rows]
 
 
 def use_nonce(tx: Transaction, nonce: str, expires_us: int) -> bool:
