@@ -59,7 +59,8 @@ def test_hosts_and_hotkeys_are_checked_before_anything_starts():
     for text in ("host", "host:", ":80", "host:0", "host:65536", "fe80::1:80"):
         with pytest.raises(BadUsage, match="--allow-egress"):
             egress([text])
-    assert admitted([f"executor={ALICE}"]) == {"user": frozenset(), "executor": frozenset({ALICE})}
+    nobody = dict.fromkeys(("user", "executor", "trusted", "operator"), frozenset())
+    assert admitted([f"executor={ALICE}"]) == {**nobody, "executor": frozenset({ALICE})}
     for text in (ALICE, f"admin={ALICE}", "user=5Nobody"):
         with pytest.raises(BadUsage, match="--admit"):
             admitted([text])
