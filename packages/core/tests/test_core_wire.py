@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec
-from horde_core.wire import client, executor, operator
+from horde_core.wire import client, executor, operator, payment
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 MODULES: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ MODULES: dict[str, ModuleType] = {
     "executor": executor,
     "operator": operator,
     "outcomes": outcomes,
+    "payment": payment,
     "spec": spec,
 }
 # What travels only as a part of another message; the golden files of those hold them.
@@ -30,6 +31,7 @@ PARTS = {
     "executor": {"Limits", "StatusEvent", "ProgressEvent", "LogTotal", "ArtifactEntry", "LeftOut"},
     "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},
     "outcomes": set[str](),
+    "payment": {"ClassUsage", "UsageLine"},
     "spec": {"StreamingDetails"},
 }
 
