@@ -272,17 +272,3 @@ def test_migrations_make_exactly_the_tables(tmp_path):
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     engine.dispose()
-
-
-def test_claims_read_the_front_of_the_queue_by_its_index(tmp_path, template):
-    """However long the queue, picking a job scans no table."""
-    shutil.copy(template, tmp_path / "db")
-    engine = database.engine(tmp_path / "db")
-    values = {"class_0": "a", "class_1": "b", "me": "x", "lost_since": 0, "seen_since": 0}
-    statement = claims._pick(2).params(values).compile(engine, compile_kwargs={"literal_binds": True})
-    with engine.connect() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
-    engine.dispose()
-    steps = [row.detail for row in plan]
-    assert sum("SEARCH jobs USING INDEX jobs_queued" in step for step in steps) == 2, steps
-    assert not any("SCAN jobs" in step for step in steps), steps

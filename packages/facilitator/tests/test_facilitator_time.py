@@ -183,7 +183,7 @@ async def test_a_facilitator_that_slept_gives_every_lease_a_full_period(serving,
 
 
 NOW = Now(wall_us=1_000_000 * SECOND, boot_us=1000 * SECOND)
-RULES = Rules(queue_s=3600, no_executor_s=60)
+RULES = Rules(no_executor_s=60)
 
 
 def running(*, confirmed=True, lease=1, deadline=1) -> Running:
@@ -191,7 +191,8 @@ def running(*, confirmed=True, lease=1, deadline=1) -> Running:
 
 
 def waiting(age: int, *, begun=False, deadline=1) -> Waiting:
-    return Waiting("j", "c", begun, NOW.wall_us - age * SECOND, NOW.wall_us + deadline * SECOND)
+    created_us = NOW.wall_us - age * SECOND
+    return Waiting("j", "c", begun, created_us, created_us + 3600 * SECOND, NOW.wall_us + deadline * SECOND)
 
 
 def judged(attempts=(), jobs=(), *, seen=None, started=0):

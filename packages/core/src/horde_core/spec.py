@@ -23,6 +23,7 @@ from horde_core.uploads import Upload
 from horde_core.volumes import Volume, check_together
 
 MAX_LIMIT = 2**31 - 1
+MAX_PRIORITY = 10
 MAX_STRING_BYTES = 128 * 1024 - 1  # Linux: MAX_ARG_STRLEN, one argument or one variable with its name
 MAX_STRINGS_BYTES = 1024 * 1024  # half of what Linux leaves for arguments and environment together
 
@@ -69,7 +70,11 @@ class StreamingDetails(BaseModel):
 
 
 class JobSpec(BaseModel):
-    """A job as a client asks for it. Limits are whole seconds."""
+    """A job as a client asks for it. Limits are whole seconds.
+
+    `priority` orders its owner's jobs among themselves, the greater first. None leaves `max_attempts` and
+    `queue_time_limit` to the operator.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -93,6 +98,8 @@ class JobSpec(BaseModel):
     target_validator_hotkey: Annotated[str, Field(max_length=255)] = ""
     tag: Annotated[str, Field(max_length=255)] = ""
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    queue_time_limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,6 +1,8 @@
 """Whether a request becomes a job: its signature, its specification, and what can be run today."""
 
+import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +13,29 @@ from horde_core import signing
 from horde_core.signing import RequestSignature, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
+from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
 from horde_facilitator.records.jobs import NewJob
 from horde_facilitator.settings import Settings
 
-NOT_ECHOED = {"volumes", "uploads", "streaming_details", "max_attempts"}
+_KEY = re.compile(r"[!-~]{1,255}")
+NOT_ECHOED = {"volumes", "uploads", "streaming_details", "max_attempts", "queue_time_limit", "priority"}
 """What replies do not repeat: it is large, or holds secrets, or published clients do not know it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request that may become a job, with the signature that must not make a second one."""
+    """A request that may become a job, with the signature and the key that must not make a second one.
+
+    `body_sha256` is the same for bodies that say the same.
+    """
 
     job: NewJob
     signature: RequestSignature
     remember_until_us: int
+    idempotency_key: str | None
+    body_sha256: bytes
 
 
 def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Settings, now: Now) -> Admitted:
@@ -47,14 +56,22 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         owner=owner,
         executor_class=spec.executor_class,
         namespace=spec.job_namespace,
+        image=spec.docker_image,
+        priority=spec.priority,
         max_attempts=spec.max_attempts or settings.max_attempts,
         budget_us=microseconds(attempt_budget_s(spec, settings)),
-        queue_us=microseconds(settings.queue_s),
+        queue_us=microseconds(queue_limit_s(spec, settings)),
         body=body,
         echo=spec.model_dump(mode="json", exclude=NOT_ECHOED),
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
-    return Admitted(job, signature, signature.timestamp_ns // 1000 + microseconds(remember_s))
+    return Admitted(
+        job=job,
+        signature=signature,
+        remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
+        idempotency_key=_idempotency_key(headers),
+        body_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest(),
+    )
 
 
 def parse(body: bytes) -> dict[str, JsonValue]:
@@ -84,6 +101,19 @@ def parse_spec(content: Mapping[str, JsonValue]) -> JobSpec:
         raise BadRequest("The job specification is wrong.", field_errors(error)) from error
 
 
+def queue_limit_s(spec: JobSpec, settings: Settings) -> float:
+    """How long the job may wait for its first executor, in seconds.
+
+    Raises:
+        BadRequest: it asks for more than the operator grants.
+    """
+    if spec.queue_time_limit is None:
+        return settings.queue_s
+    if spec.queue_time_limit > settings.queue_s:
+        raise BadRequest.field("queue_time_limit", f"jobs may wait for {settings.queue_s:g} s here at most")
+    return spec.queue_time_limit
+
+
 def attempt_budget_s(spec: JobSpec, settings: Settings) -> float:
     """The longest that an attempt may take, in seconds: the job's limits and the operator's together."""
     limits = settings.limits
@@ -98,6 +128,13 @@ def attempt_budget_s(spec: JobSpec, settings: Settings) -> float:
         + spec.upload_time_limit
         + settings.lease_s
     )
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str | None:
+    key = headers.get(IDEMPOTENCY_HEADER)
+    if key is not None and not _KEY.fullmatch(key):
+        raise BadRequest.field(IDEMPOTENCY_HEADER, "must have 1 to 255 visible ASCII characters")
+    return key
 
 
 def _check_signature(

@@ -10,6 +10,7 @@ from horde_core.outcomes import (
     Fault,
     Reason,
     Rejected,
+    RejectionReason,
     Stage,
     Succeeded,
     fault_of,
@@ -61,6 +62,17 @@ def after_attempt(job: Job, failure: Failed, *, counts: bool) -> PutBack | EndJo
 def cancelled(stage: Stage) -> Failed:
     """The outcome of a job that its owner cancelled."""
     return Failed(stage=stage, reason=Reason.CANCELLED, message="The job was cancelled by its owner.")
+
+
+def over_queue_limit(queued: int, limit: int) -> Rejected | None:
+    """Why a new job of an owner who has so many queued already is not taken on, if it is not."""
+    if queued < limit:
+        return None
+    message = (
+        f"You have {queued} jobs queued, and a hotkey may have {limit} here. "
+        "Create the job again when some have been taken, or cancel some."
+    )
+    return Rejected(reason=RejectionReason.QUEUE_LIMIT, message=message)
 
 
 def executor_lost(job: Job) -> Failed:

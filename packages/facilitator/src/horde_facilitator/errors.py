@@ -8,6 +8,7 @@ FacilitatorError
     ├── NotAuthenticated   no usable token (401)
     ├── NotAllowed         the hotkey may not do this, or no longer (403)
     ├── NotFound           no such thing, or not the caller's (404)
+    ├── KeyReused          an idempotency key came with another request than before (409)
     ├── TooLarge           a body is above its cap (413)
     ├── StaleAttempt       the attempt no longer holds the job (409)
     └── MissingParts       something that must come first has not arrived (409)
@@ -55,6 +56,10 @@ class NotAllowed(Refused):
 
 class NotFound(Refused):
     """There is no such thing, or it is not the caller's; which of the two is not said."""
+
+
+class KeyReused(Refused):
+    """An idempotency key came with another request than before."""
 
 
 class TooLarge(Refused):

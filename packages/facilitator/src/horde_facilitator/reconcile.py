@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from horde_core.outcomes import AnyOutcome, Rejected, RejectionReason, Stage
-from horde_facilitator.clock import Now, microseconds
+from horde_facilitator.clock import SECOND, Now, microseconds
 from horde_facilitator.decisions import deadline_exceeded
 
 HOUR = 3600
@@ -15,7 +15,6 @@ HOUR = 3600
 class Rules:
     """The periods that apply, in seconds."""
 
-    queue_s: float
     no_executor_s: float
 
 
@@ -38,6 +37,7 @@ class Waiting:
     executor_class: str
     begun: bool
     created_us: int
+    queue_until_us: int
     deadline_us: int
 
 
@@ -106,10 +106,11 @@ def _dismissal(job: Waiting, now: Now, absent_us: int, rules: Rules) -> AnyOutco
     if job.begun:
         return deadline_exceeded(Stage.QUEUE) if now.wall_us >= job.deadline_us else None
     waited_us = now.wall_us - job.created_us
-    if waited_us >= microseconds(rules.queue_s):
+    if now.wall_us >= job.queue_until_us:
+        limit_s = (job.queue_until_us - job.created_us) / SECOND
         return Rejected(
             reason=RejectionReason.QUEUE_LIMIT,
-            message=f"No executor was free for {_period(rules.queue_s)}. Create the job again later.",
+            message=f"No executor was free for {_period(limit_s)}. Create the job again later.",
         )
     limit_us = microseconds(rules.no_executor_s)
     if waited_us >= limit_us and absent_us >= limit_us:

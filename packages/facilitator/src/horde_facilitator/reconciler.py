@@ -35,7 +35,7 @@ class Reconciler:
 
     def __init__(self, settings: Settings, clock: Clock, database: Database, blobs: Blobs) -> None:
         self._settings = settings
-        self._rules = Rules(queue_s=settings.queue_s, no_executor_s=settings.no_executor_s)
+        self._rules = Rules(no_executor_s=settings.no_executor_s)
         self._clock = clock
         self._database = database
         self._blobs = blobs
@@ -89,7 +89,6 @@ class Reconciler:
         waiting = sweep.waiting(
             connection,
             now,
-            microseconds(self._rules.queue_s),
             microseconds(self._rules.no_executor_s),
             served_classes(now, seen, back, self._rules),
         )

@@ -29,6 +29,7 @@ class Settings:
     no_executor_s: float = 60
     avoid_s: float = 60
     queue_s: float = 86_400
+    max_queued_per_hotkey: int = 10_000
     max_attempts: int = 3
     limits: Limits = field(default_factory=Limits)
 

@@ -4,10 +4,13 @@ What a status is lives in one row of `jobs`; `history` repeats it, append-only. 
 be large, has a table of its own, because SQLite writes a whole row anew whenever one column changes.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -22,7 +25,7 @@ from sqlalchemy import (
 
 from horde_core.lifecycle import Status
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -41,7 +44,9 @@ jobs = Table(
     Column("owner", String, nullable=False),
     Column("executor_class", String, nullable=False),
     Column("namespace", String, nullable=False),
+    Column("image", String, nullable=False, server_default=""),
     Column("priority", Integer, nullable=False),
+    Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("status", String, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
@@ -57,23 +62,32 @@ jobs = Table(
     Column("budget_us", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
+    Column("queue_until_us", BigInteger, nullable=False, server_default="0"),
     Column("deadline_us", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
-"""`begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
+"""`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
+`begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
 `shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history."""
 
 IS_QUEUED = jobs.c.status == literal(Status.RECEIVED.value, literal_execute=True)
 """Printed into the statement, not bound: only so can SQLite see that the partial index serves it."""
 
+# What an owner lists and searches, newest first.
 Index("jobs_of_owner", jobs.c.owner, jobs.c.id)
-Index(
-    "jobs_queued",
-    jobs.c.executor_class,
-    jobs.c.priority.desc(),
-    jobs.c.id,
-    sqlite_where=IS_QUEUED,
-    postgresql_where=IS_QUEUED,
+Index("jobs_of_status", jobs.c.owner, jobs.c.status, jobs.c.id)
+Index("jobs_of_namespace", jobs.c.owner, jobs.c.namespace, jobs.c.id)
+Index("jobs_of_image", jobs.c.owner, jobs.c.image, jobs.c.id)
+Index("jobs_of_time", jobs.c.owner, jobs.c.created_us)
+
+
+def _queue_index(name: str, *columns: ColumnElement[Any]) -> None:
+    Index(name, *columns, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
+
+
+_queue_index("jobs_queued", jobs.c.executor_class, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+_queue_index(
+    "jobs_queued_of_owner", jobs.c.owner, jobs.c.executor_class, jobs.c.priority, jobs.c.namespace, jobs.c.turn
 )
 Index("jobs_waiting", jobs.c.created_us, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
 
@@ -185,3 +199,15 @@ signatures = Table(
     Column("expires_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("idempotency_key", String, primary_key=True),
+    Column("job", String, ForeignKey("jobs.uuid", ondelete="CASCADE"), nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Keys that owners gave to requests. Remembered as long as the job that the request made."""
+Index("idempotency_keys_of_job", idempotency_keys.c.job)

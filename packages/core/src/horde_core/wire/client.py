@@ -18,6 +18,7 @@ CREATE_PATH = "/api/v1/job-docker/"
 EVENTS_PATH = "/api/v1/events/"
 NONCE_PATH = "/auth/nonce"
 LOGIN_PATH = "/auth/login"
+IDEMPOTENCY_HEADER = "Idempotency-Key"
 
 
 def _printed(time: datetime) -> str:

@@ -1,6 +1,7 @@
 """Executors ask for work."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -17,9 +18,10 @@ from horde_facilitator.clock import SECOND, microseconds
 from horde_facilitator.database import Transaction
 from horde_facilitator.errors import BadRequest
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import claims, executors
-from horde_facilitator.records.claims import Claimed, Offer
+from horde_facilitator.records import claims, cordons, executors, people
+from horde_facilitator.records.claims import Claimed
 from horde_facilitator.records.executors import Presence
+from horde_facilitator.records.turns import Offer
 
 MAX_CLASSES = 32
 PRESENT_EVERY_S = 5
@@ -63,8 +65,12 @@ async def claim(
 async def _wait(request: Request, parts: Parts, presence: Presence, offer: Offer, wait_s: float) -> Claimed | None:
     def attempt(tx: Transaction) -> Claimed | None:
         now = parts.clock.now()
-        executors.present(tx, presence, now, microseconds(PRESENT_EVERY_S))
-        return claims.claim(tx, offer, now)
+        bound = people.classes_of(tx.connection, presence.hotkey)
+        served = [name for name in presence.classes if bound is None or name in bound]
+        executors.present(tx, replace(presence, classes=served), now, microseconds(PRESENT_EVERY_S))
+        # What a cordoned executor claimed before is still its own, so a repeated claim finds it.
+        offered = () if cordons.is_cordoned(tx.connection, presence.hotkey, now) else served
+        return claims.claim(tx, replace(offer, classes=offered), now)
 
     clock = asyncio.get_running_loop()
     until = clock.time() + wait_s

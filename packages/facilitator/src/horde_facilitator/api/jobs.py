@@ -10,18 +10,19 @@ from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from horde_core.spec import JobSpec
-from horde_core.wire.client import CREATE_PATH, JOBS_PATH, JobPage, JobReply
+from horde_core.wire.client import CREATE_PATH, IDEMPOTENCY_HEADER, JOBS_PATH, JobPage, JobReply
 from horde_facilitator import admission
 from horde_facilitator.admission import Admitted
 from horde_facilitator.api.description import described
 from horde_facilitator.api.given import INLINE, GivenParts, User, read_body
 from horde_facilitator.api.owned import UNKNOWN
-from horde_facilitator.api.refusals import answers
+from horde_facilitator.api.refusals import Detail, answers
 from horde_facilitator.database import Transaction
+from horde_facilitator.decisions import over_queue_limit
 from horde_facilitator.errors import NotFound
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import dossiers, jobs, people
+from horde_facilitator.records import dossiers, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -30,6 +31,12 @@ MAX_DIGITS = 10
 LISTED_ARTIFACTS = 1000
 SMALL = 256 * 1024
 JSON = "application/json"
+IDEMPOTENCY_KEY = {
+    "name": IDEMPOTENCY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 
 router = APIRouter()
 
@@ -38,11 +45,14 @@ router = APIRouter()
     CREATE_PATH,
     status_code=201,
     response_model=JobReply,
-    responses=answers(400, 401, 403, 413),
-    openapi_extra=described(JobSpec),
+    responses={**answers(400, 401, 403, 413), 409: {"model": Detail}},
+    openapi_extra={**described(JobSpec), "parameters": [IDEMPOTENCY_KEY]},
 )
 async def create(request: Request, parts: GivenParts, owner: User) -> Response:
-    """Create a job from a signed request. The same signed request gives the same job again."""
+    """Create a job from a signed request.
+
+    The same signed request gives the same job again, and so does one that says the same under the same key.
+    """
     body = await read_body(request, parts.settings.body_bytes)
     admitted = await _admitted(body, request, parts, owner)
     dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
@@ -58,12 +68,17 @@ async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> 
 
 
 def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
-    signature, job = admitted.signature, admitted.job
+    signature, job, key = admitted.signature, admitted.job, admitted.idempotency_key
     before = people.job_signed(tx.connection, signature.signatory, signature.signature)
+    if before is None and key is not None:
+        before = repeats.job_made(tx.connection, job.owner, key, admitted.body_sha256)
     if before is not None:
         return _read(tx.connection, job.owner, before)
-    jobs.create(tx, job, parts.clock.now())
+    rejection = over_queue_limit(jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey)
+    jobs.create(tx, job, parts.clock.now(), rejection)
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
+    if key is not None:
+        repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)
     return _read(tx.connection, job.owner, job.uuid)
 
 

@@ -21,6 +21,7 @@ STATUS: dict[type[errors.FacilitatorError], int] = {
     errors.NotAllowed: 403,
     errors.NotFound: 404,
     errors.TooLarge: 413,
+    errors.KeyReused: 409,
     errors.StaleAttempt: 409,
     errors.MissingParts: 409,
     errors.StoreError: 503,

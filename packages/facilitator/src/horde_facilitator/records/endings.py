@@ -6,12 +6,12 @@ from pydantic import JsonValue
 from sqlalchemy import bindparam, update
 
 from horde_core.lifecycle import Status
-from horde_core.outcomes import AnyOutcome, Failed, status_of
+from horde_core.outcomes import AnyOutcome, Failed, Reason, Rejected, status_of
 from horde_facilitator.bus import class_topic, hold_topic, log_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import EndJob, PutBack, after_attempt, entry_details
-from horde_facilitator.records.moves import must_move
+from horde_facilitator.records.moves import move, must_move
 from horde_facilitator.records.values import End, Held, Job
 from horde_facilitator.tables import attempts, jobs
 
@@ -30,6 +30,13 @@ def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by
         values={"outcome": outcome.model_dump_json()},
     )
     tx.wake(hold_topic(job.uuid), log_topic(job.uuid))
+
+
+def reject(tx: Transaction, job: str, rejection: Rejected, now: Now) -> None:
+    """Record that a new job is not taken on; it was never queued."""
+    metadata = entry_details(rejection, "facilitator")
+    outcome = {"outcome": rejection.model_dump_json()}
+    move(tx, job, Status.REJECTED, 0, now.wall_us, metadata=metadata, values=outcome)
 
 
 def end_held(tx: Transaction, held: Held, how: End, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:

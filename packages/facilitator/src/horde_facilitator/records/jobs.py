@@ -8,14 +8,14 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from horde_core.lifecycle import HELD, QUEUED, Status
-from horde_core.outcomes import Stage
+from horde_core.outcomes import Rejected, Stage
 from horde_facilitator.bus import class_topic, hold_topic, job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import cancelled
-from horde_facilitator.records import endings, moves
+from horde_facilitator.records import endings, moves, turns
 from horde_facilitator.records.values import CANCEL, Entry, Job, pack
-from horde_facilitator.tables import history, jobs, requests
+from horde_facilitator.tables import IS_QUEUED, history, jobs, requests
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ class NewJob:
     queue_us: int
     body: bytes
     echo: Mapping[str, JsonValue]
+    image: str = ""
+    priority: int = 0
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -44,6 +46,7 @@ _SEVERAL = select(*Job.columns(jobs)).where(
     jobs.c.uuid.in_(bindparam("uuids", expanding=True)), jobs.c.owner == bindparam("owner")
 )
 _COUNT = select(func.count()).where(jobs.c.owner == bindparam("owner"))
+_QUEUED = _COUNT.where(IS_QUEUED)
 _PAGE = (
     select(*Job.columns(jobs))
     .where(jobs.c.owner == bindparam("owner"))
@@ -64,15 +67,17 @@ UPDATE = update(jobs).where(jobs.c.uuid == bindparam("of"))
 """Changes the columns that are given as parameters, of the job `of`. The status is changed by `moves` alone."""
 
 
-def create(tx: Transaction, new: NewJob, now: Now) -> None:
-    """Store a job and put it into the queue of its class."""
+def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = None) -> None:
+    """Store a job and put it into the queue of its class, or end it at once with a rejection."""
     tx.execute(
         insert(jobs),
         uuid=new.uuid,
         owner=new.owner,
         executor_class=new.executor_class,
         namespace=new.namespace,
-        priority=0,
+        image=new.image,
+        priority=new.priority,
+        turn=turns.next_turn(tx.connection, new.owner, new.executor_class, new.priority, new.namespace),
         status=Status.SENT.value,
         attempt=0,
         losses=0,
@@ -84,12 +89,21 @@ def create(tx: Transaction, new: NewJob, now: Now) -> None:
         budget_us=new.budget_us,
         created_us=now.wall_us,
         updated_us=now.wall_us,
+        queue_until_us=now.wall_us + new.queue_us,
         deadline_us=now.wall_us + new.queue_us + new.max_attempts * new.budget_us,
     )
     tx.execute(insert(requests), job=new.uuid, body=new.body, echo=pack(new.echo))
     moves.append(tx, Entry(new.uuid, 0, Status.SENT.value, 0, now.wall_us, None))
+    if rejection is not None:
+        endings.reject(tx, new.uuid, rejection, now)
+        return
     moves.move(tx, new.uuid, Status.RECEIVED, 0, now.wall_us)
     tx.wake(class_topic(new.executor_class))
+
+
+def queued(connection: Connection, owner: str) -> int:
+    """How many jobs of the owner wait for an executor."""
+    return int(connection.execute(_QUEUED, {"owner": owner}).scalar_one())
 
 
 def find(connection: Connection, uuid: str, owner: str | None = None) -> Job | None:

@@ -31,7 +31,7 @@ _RUNNING = (
     .limit(BATCH)
 )
 _LATE = and_(
-    jobs.c.created_us <= bindparam("created_before"),
+    jobs.c.queue_until_us <= bindparam("now"),
     or_(not_(jobs.c.begun), jobs.c.deadline_us <= bindparam("now")),
 )
 _UNSERVED = and_(
@@ -41,7 +41,14 @@ _UNSERVED = and_(
     not_(_LATE),
 )
 _WAITING = (
-    select(jobs.c.uuid.label("job"), jobs.c.executor_class, jobs.c.begun, jobs.c.created_us, jobs.c.deadline_us)
+    select(
+        jobs.c.uuid.label("job"),
+        jobs.c.executor_class,
+        jobs.c.begun,
+        jobs.c.created_us,
+        jobs.c.queue_until_us,
+        jobs.c.deadline_us,
+    )
     .where(IS_QUEUED)
     .limit(BATCH)
 )
@@ -56,11 +63,9 @@ def running(connection: Connection, now: Now) -> list[Running]:
     return [Running(**row) for row in connection.execute(_RUNNING, {"now": now.boot_us}).mappings()]
 
 
-def waiting(
-    connection: Connection, now: Now, queue_us: int, no_executor_us: int, served: frozenset[str] | None
-) -> list[Waiting]:
+def waiting(connection: Connection, now: Now, no_executor_us: int, served: frozenset[str] | None) -> list[Waiting]:
     """Queued jobs that waited too long, or whose class nobody serves; `served` None leaves these out."""
-    times = {"now": now.wall_us, "created_before": now.wall_us - queue_us}
+    times = {"now": now.wall_us}
     found = [Waiting(**row) for row in connection.execute(_WAITING_LATE, times).mappings()]
     if served is None or len(found) == BATCH:
         return found
