@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
+from horde_core.price import price_of
 from horde_core.signing import RequestSignature, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
@@ -63,6 +64,8 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         queue_us=microseconds(queue_limit_s(spec, settings)),
         body=body,
         echo=spec.model_dump(mode="json", exclude=NOT_ECHOED),
+        price=price_of(spec, settings.weight(spec.executor_class)),
+        default_allowance=settings.default_allowance,
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from horde_facilitator.api import attempts, claims, files, health, hotkeys, jobs, login, refusals, streams
+from horde_facilitator.api import attempts, claims, files, health, hotkeys, jobs, login, refusals, streams, usage
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
@@ -18,10 +18,10 @@ from horde_facilitator.home import occupied, token_keys
 from horde_facilitator.migrations import bring_up_to_date
 from horde_facilitator.parts import Parts
 from horde_facilitator.reconciler import Reconciler
-from horde_facilitator.records import executors, people
+from horde_facilitator.records import allowances, executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys)
+ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys, usage)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -81,5 +81,6 @@ def _first_words(settings: Settings, clock: Clock) -> Callable[[Transaction], No
         executors.unseen(tx)
         for role, addresses in settings.admit.items():
             people.admit(tx, role, addresses, clock.now().wall_us)
+        allowances.adopt_default(tx, settings.default_allowance, clock.now())
 
     return run

@@ -75,5 +75,7 @@ def _details(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequenc
         },
         artifacts=[ArtifactEntry(path=a.path, size=a.size, sha256=a.sha256) for a in dossier.artifacts],
         left_out=[*report.left_out, *not_inlined],
+        price=job.price,
+        payment=job.payment,
         partial=job.status.is_end and shown is not None and shown.end != End.REPORTED,
     )

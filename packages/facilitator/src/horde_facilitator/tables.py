@@ -20,12 +20,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     literal,
 )
 
 from horde_core.lifecycle import Status
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -59,6 +60,8 @@ jobs = Table(
     Column("image_digest", String),
     Column("progress", Text),
     Column("outcome", Text),
+    Column("price", BigInteger),
+    Column("payment", String),
     Column("budget_us", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("updated_us", BigInteger, nullable=False),
@@ -68,7 +71,8 @@ jobs = Table(
 )
 """`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
 `begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
-`shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history."""
+`shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history.
+`price`: thousandths of an executor-second; `payment`: what became of it; neither in jobs of the first records."""
 
 IS_QUEUED = jobs.c.status == literal(Status.RECEIVED.value, literal_execute=True)
 """Printed into the statement, not bound: only so can SQLite see that the partial index serves it."""
@@ -89,7 +93,18 @@ _queue_index("jobs_queued", jobs.c.executor_class, jobs.c.owner, jobs.c.priority
 _queue_index(
     "jobs_queued_of_owner", jobs.c.owner, jobs.c.executor_class, jobs.c.priority, jobs.c.namespace, jobs.c.turn
 )
-Index("jobs_waiting", jobs.c.created_us, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
+_queue_index("jobs_waiting", jobs.c.queue_until_us)
+
+served_owners = Table(
+    "served_owners",
+    metadata,
+    Column("executor_class", String, primary_key=True),
+    Column("owner", String, primary_key=True),
+    Column("served", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""When an executor that serves the class last took a job of the owner, counted in claims. None: never."""
+Index("served_last", served_owners.c.served)
 
 requests = Table(
     "requests",
@@ -211,3 +226,45 @@ idempotency_keys = Table(
 )
 """Keys that owners gave to requests. Remembered as long as the job that the request made."""
 Index("idempotency_keys_of_job", idempotency_keys.c.job)
+
+allowances = Table(
+    "allowances",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("owner", String, nullable=False),
+    Column("executor_class", String, nullable=False),
+    Column("cap", BigInteger, nullable=False),
+    Column("refill_per_hour", BigInteger, nullable=False),
+    Column("filled_us", BigInteger, nullable=False),
+    Column("carry", BigInteger, nullable=False),
+    Column("by_default", Boolean, nullable=False),
+    UniqueConstraint("owner", "executor_class"),
+    sqlite_autoincrement=True,
+)
+"""The terms of allowances; what is left of them stands in their last entries. See `allowances.Account`."""
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("executor_class", String, nullable=False),
+    Column("job", String),
+    Column("executor", String),
+    Column("amount", BigInteger, nullable=False),
+    Column("allowance", BigInteger),
+    Column("available", BigInteger),
+    Column("held", BigInteger),
+    sqlite_autoincrement=True,
+)
+"""Append-only, which triggers see to; it outlives the jobs and allowances that it names. See `records.ledger`."""
+
+# A job is reserved for once, and paid or released once.
+IS_RESERVED = ledger.c.kind == literal("reserve", literal_execute=True)
+IS_CLOSED = ledger.c.kind.in_([literal(kind, literal_execute=True) for kind in ("settle", "release")])
+Index("ledger_reserved", ledger.c.job, unique=True, sqlite_where=IS_RESERVED, postgresql_where=IS_RESERVED)
+Index("ledger_closed", ledger.c.job, unique=True, sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED)
+Index("ledger_of_allowance", ledger.c.allowance, ledger.c.id)
+Index("ledger_of_owner", ledger.c.owner, ledger.c.id)

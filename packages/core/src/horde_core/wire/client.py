@@ -82,7 +82,8 @@ class LogInfo(_Message):
 class HordeDetails(_Message):
     """What this facilitator knows of a job beyond the published clients' fields. Times in seconds.
 
-    `partial`: logs and artifacts are what had arrived of an executor that was lost.
+    `partial`: logs and artifacts are what had arrived of an executor that was lost. `price`: thousandths of an
+    executor-second; `payment`: whether it is reserved, settled or released, null if nothing was ever reserved.
     """
 
     attempt: int = 0
@@ -97,6 +98,8 @@ class HordeDetails(_Message):
     artifacts: list[ArtifactEntry] = []
     left_out: list[LeftOut] = []
     partial: bool = False
+    price: int | None = None
+    payment: str | None = None
 
 
 class JobReply(_Message):

@@ -11,6 +11,7 @@ from horde_facilitator.bus import class_topic, hold_topic, log_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import EndJob, PutBack, after_attempt, entry_details
+from horde_facilitator.records import ledger
 from horde_facilitator.records.moves import move, must_move
 from horde_facilitator.records.values import End, Held, Job
 from horde_facilitator.tables import attempts, jobs
@@ -20,14 +21,15 @@ _SHOW = update(jobs).where(jobs.c.uuid == bindparam("of"))
 
 
 def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:
-    """Record the job's one outcome."""
+    """Record the job's one outcome, and pay for it or not."""
+    payment = ledger.close(tx, job, outcome, now)
     must_move(
         tx,
         job,
         status_of(outcome),
         now,
         metadata=entry_details(outcome, reported_by),
-        values={"outcome": outcome.model_dump_json()},
+        values={"outcome": outcome.model_dump_json(), "payment": payment},
     )
     tx.wake(hold_topic(job.uuid), log_topic(job.uuid))
 

@@ -8,12 +8,13 @@ from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from horde_core.lifecycle import HELD, QUEUED, Status
-from horde_core.outcomes import Rejected, Stage
+from horde_core.outcomes import Rejected, RejectionReason, Stage
+from horde_facilitator.allowances import Terms
 from horde_facilitator.bus import class_topic, hold_topic, job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import cancelled
-from horde_facilitator.records import endings, moves, turns
+from horde_facilitator.records import endings, ledger, moves, turns
 from horde_facilitator.records.values import CANCEL, Entry, Job, pack
 from horde_facilitator.tables import IS_QUEUED, history, jobs, requests
 
@@ -25,7 +26,10 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that was admitted. `echo` is the part of the request that replies repeat."""
+    """A job that was admitted. `echo` is the part of the request that replies repeat.
+
+    `price` is in thousandths of an executor-second; `default_allowance` is its owner's if there is no other.
+    """
 
     uuid: str
     owner: str
@@ -38,6 +42,8 @@ class NewJob:
     echo: Mapping[str, JsonValue]
     image: str = ""
     priority: int = 0
+    price: int = 0
+    default_allowance: Terms | None = None
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -68,7 +74,8 @@ UPDATE = update(jobs).where(jobs.c.uuid == bindparam("of"))
 
 
 def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = None) -> None:
-    """Store a job and put it into the queue of its class, or end it at once with a rejection."""
+    """Store a job, reserve its price and put it into the queue of its class; or end it with a rejection."""
+    rejection = rejection or _reserve(tx, new, now)
     tx.execute(
         insert(jobs),
         uuid=new.uuid,
@@ -91,6 +98,8 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
         updated_us=now.wall_us,
         queue_until_us=now.wall_us + new.queue_us,
         deadline_us=now.wall_us + new.queue_us + new.max_attempts * new.budget_us,
+        price=new.price,
+        payment=None if rejection else ledger.Payment.RESERVED.value,
     )
     tx.execute(insert(requests), job=new.uuid, body=new.body, echo=pack(new.echo))
     moves.append(tx, Entry(new.uuid, 0, Status.SENT.value, 0, now.wall_us, None))
@@ -99,6 +108,12 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
         return
     moves.move(tx, new.uuid, Status.RECEIVED, 0, now.wall_us)
     tx.wake(class_topic(new.executor_class))
+
+
+def _reserve(tx: Transaction, new: NewJob, now: Now) -> Rejected | None:
+    wanted = ledger.Reservation(new.uuid, new.owner, new.executor_class, new.price, new.default_allowance)
+    refusal = ledger.reserve(tx, wanted, now)
+    return Rejected(reason=RejectionReason.NO_ALLOWANCE, message=refusal) if refusal else None
 
 
 def queued(connection: Connection, owner: str) -> int:

@@ -70,6 +70,8 @@ class Job(_Row):
     created_us: int
     updated_us: int
     deadline_us: int
+    price: int | None = None
+    payment: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
