@@ -63,9 +63,10 @@ async def test_what_published_clients_really_sent_is_understood(serving, shifted
 async def served_tokens(served):
     """What makes tokens for hotkeys whose private half only the recorded client had."""
     from horde_facilitator.auth import Tokens
-    from horde_facilitator.home import Home, token_keys
+    from horde_facilitator.home import Home
+    from horde_facilitator.keyring import Keyring
 
-    return Tokens(token_keys(Home(served.settings.data).token_keys), 3600)
+    return Tokens(Keyring.opened(Home(served.settings.data).token_keys, 3600), 3600)
 
 
 async def test_fifty_copies_of_one_request_make_one_job(user):

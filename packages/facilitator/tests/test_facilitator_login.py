@@ -9,7 +9,8 @@ import pytest
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.clock import SECOND
 from horde_facilitator.errors import NotAuthenticated, StartError
-from horde_facilitator.home import occupied, token_keys
+from horde_facilitator.home import occupied
+from horde_facilitator.keyring import Keyring
 
 NOBODY = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 
@@ -115,30 +116,43 @@ async def test_tokens_outlive_a_restart(serving):
         assert (await user.get("/api/v1/jobs/")).status_code == 200
 
 
-def test_keys_can_be_rotated(tmp_path):
-    """A new first key signs; what the old one signed is still taken."""
-    old, new = b"o" * 32, b"n" * 32
-    token, nonce = Tokens([old], 60).make("me", 0), Nonces([old], 60).make(0)
-    assert Tokens([new, old], 60).hotkey(token, 0) == "me"
-    assert Nonces([new, old], 60).expiry(nonce, 0) == 60 * SECOND
-    with pytest.raises(NotAuthenticated):
-        Tokens([new], 60).hotkey(token, 0)
-    assert Nonces([new], 60).expiry(nonce, 0) is None
+def test_a_new_key_signs_and_an_old_one_is_accepted_until_its_tokens_have_expired(tmp_path):
+    """Nobody is logged out by a rotation, also not over a restart; a key that is gone is worth nothing at once."""
+    path, lifetime_s = tmp_path / "keys" / "tokens", 60
+    keys = Keyring.opened(path, lifetime_s)
+    first = keys.signing
+    token, nonce = Tokens(keys, lifetime_s).make("me", 0), Nonces(keys, lifetime_s).make(0)
+    assert keys.rotate(30 * SECOND) == 2
+    assert keys.signing != first
+    for ring in (keys, Keyring.opened(path, lifetime_s)):
+        assert Tokens(ring, lifetime_s).hotkey(token, 59 * SECOND) == "me"
+        assert Nonces(ring, lifetime_s).expiry(nonce, 59 * SECOND) == 60 * SECOND
+        assert first in ring.accepted(90 * SECOND)
+        assert first not in ring.accepted(91 * SECOND)
+    assert keys.rotate(100 * SECOND) == 2
+    assert first.hex() not in path.read_text()
+
+    path.write_text(path.read_text().splitlines()[0])
+    alone = Keyring.opened(path, lifetime_s)
+    with pytest.raises(NotAuthenticated, match="Token expired"):
+        Tokens(alone, lifetime_s).hotkey(token, 1)
+    assert Nonces(alone, lifetime_s).expiry(nonce, 1) is None
 
 
 def test_the_key_file_is_private_and_made_once(tmp_path):
     """Made with mode 0600, read again, refused when others may read it."""
     path = tmp_path / "keys" / "tokens"
-    keys = token_keys(path)
+    key = Keyring.opened(path, 60).signing
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert token_keys(path) == keys
+    assert Keyring.opened(path, 60).signing == key
     path.chmod(0o644)
     with pytest.raises(StartError, match="0600"):
-        token_keys(path)
+        Keyring.opened(path, 60)
     path.chmod(0o600)
-    path.write_text("short")
-    with pytest.raises(StartError):
-        token_keys(path)
+    for text in ("short", "", "00" * 32 + " soon"):
+        path.write_text(text)
+        with pytest.raises(StartError):
+            Keyring.opened(path, 60)
 
 
 def test_a_data_directory_serves_one_facilitator(tmp_path):

@@ -7,21 +7,35 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from horde_facilitator.api import attempts, claims, files, health, hotkeys, jobs, login, refusals, streams, usage
+from horde_facilitator.api import (
+    attempts,
+    claims,
+    files,
+    health,
+    hotkeys,
+    jobs,
+    login,
+    machines,
+    refusals,
+    streams,
+    usage,
+)
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
-from horde_facilitator.home import occupied, token_keys
+from horde_facilitator.home import occupied
+from horde_facilitator.keyring import Keyring
 from horde_facilitator.migrations import bring_up_to_date
+from horde_facilitator.pace import Pace
 from horde_facilitator.parts import Parts
 from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import allowances, executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys, usage)
+ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys, machines, usage)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -52,7 +66,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         home = stack.enter_context(occupied(settings.data))
-        keys = token_keys(home.token_keys)
+        keys = Keyring.opened(home.token_keys, settings.token_s)
         await asyncio.to_thread(bring_up_to_date, home.database)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
@@ -70,8 +84,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             bus=bus,
             database=database,
             blobs=blobs,
+            keys=keys,
             nonces=Nonces(keys, settings.nonce_s),
             tokens=Tokens(keys, settings.token_s),
+            logins=Pace("logins of this hotkey", settings.login_burst, settings.login_per_s),
+            peer_logins=Pace("logins from this address", settings.peer_login_burst, settings.peer_login_per_s),
             big_bodies=asyncio.Semaphore(2),
         )
 

@@ -3,13 +3,13 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Sequence
 
 import jwt
 
 from horde_core import signing
 from horde_facilitator.clock import SECOND
 from horde_facilitator.errors import BadRequest, NotAuthenticated
+from horde_facilitator.keyring import Keyring
 
 AUDIENCE = "compute-horde-facilitator"
 ALGORITHM = "HS256"
@@ -21,21 +21,23 @@ EXPIRED = "Token expired."
 
 
 class Nonces:
-    """Makes and checks nonces: expiry, random part and their HMAC. Every key checks, the first one makes."""
+    """Makes and checks nonces: expiry, random part and their HMAC."""
 
-    def __init__(self, keys: Sequence[bytes], lifetime_s: int) -> None:
-        self._keys = tuple(keys)
+    def __init__(self, keys: Keyring, lifetime_s: int) -> None:
+        self._keys = keys
         self._lifetime_s = lifetime_s
 
     def make(self, now_us: int) -> str:
         """A nonce that is valid from now on for its lifetime."""
         text = f"{now_us // SECOND + self._lifetime_s}:{secrets.token_hex(16)}"
-        return f"{text}:{_mac(self._keys[0], text)}"
+        return f"{text}:{_mac(self._keys.signing, text)}"
 
     def expiry(self, nonce: str, now_us: int) -> int | None:
         """When a nonce expires, in microseconds; None if we did not make it or it has expired."""
         text, _, mac = nonce.rpartition(":")
-        if not nonce.isascii() or not any(hmac.compare_digest(mac, _mac(key, text)) for key in self._keys):
+        if not nonce.isascii():
+            return None
+        if not any(hmac.compare_digest(mac, _mac(key, text)) for key in self._keys.accepted(now_us)):
             return None
         expires_us = int(text.partition(":")[0]) * SECOND
         return expires_us if expires_us > now_us else None
@@ -48,15 +50,15 @@ def _mac(key: bytes, text: str) -> str:
 class Tokens:
     """Makes and reads the tokens that follow a login. The subject is the hotkey."""
 
-    def __init__(self, keys: Sequence[bytes], lifetime_s: int) -> None:
-        self._keys = tuple(keys)
+    def __init__(self, keys: Keyring, lifetime_s: int) -> None:
+        self._keys = keys
         self._lifetime_s = lifetime_s
 
     def make(self, hotkey: str, now_us: int) -> str:
         """A token for a hotkey, valid from now on for its lifetime."""
         issued = now_us // SECOND
         claims = {"sub": hotkey, "aud": AUDIENCE, "iat": issued, "exp": issued + self._lifetime_s}
-        return jwt.encode(claims, self._keys[0], ALGORITHM)
+        return jwt.encode(claims, self._keys.signing, ALGORITHM)
 
     def hotkey(self, token: str, now_us: int) -> str:
         """Whose token it is.
@@ -64,7 +66,7 @@ class Tokens:
         Raises:
             NotAuthenticated: the token is not ours, is no token, or has expired.
         """
-        for key in self._keys:
+        for key in self._keys.accepted(now_us):
             try:
                 claims = jwt.decode(
                     token,

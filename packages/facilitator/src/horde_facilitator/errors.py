@@ -11,7 +11,8 @@ FacilitatorError
     ├── KeyReused          an idempotency key came with another request than before (409)
     ├── TooLarge           a body is above its cap (413)
     ├── StaleAttempt       the attempt no longer holds the job (409)
-    └── MissingParts       something that must come first has not arrived (409)
+    ├── MissingParts       something that must come first has not arrived (409)
+    └── TooMany            requests come faster than they are taken (429)
 """
 
 from collections.abc import Mapping
@@ -72,3 +73,11 @@ class StaleAttempt(Refused):
 
 class MissingParts(Refused):
     """Something that must arrive first has not arrived."""
+
+
+class TooMany(Refused):
+    """Requests come faster than they are taken; `retry_s` is the pause to make, in whole seconds."""
+
+    def __init__(self, detail: str, retry_s: int) -> None:
+        super().__init__(detail)
+        self.retry_s = retry_s

@@ -8,18 +8,27 @@ from horde_facilitator.blobs import Blobs
 from horde_facilitator.bus import Bus
 from horde_facilitator.clock import Clock
 from horde_facilitator.database import Database
+from horde_facilitator.keyring import Keyring
+from horde_facilitator.pace import Pace
 from horde_facilitator.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What requests work with. `big_bodies` bounds how many large bodies are judged at the same time."""
+    """What requests work with.
+
+    `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
+    same time.
+    """
 
     settings: Settings
     clock: Clock
     bus: Bus
     database: Database
     blobs: Blobs
+    keys: Keyring
     nonces: Nonces
     tokens: Tokens
+    logins: Pace
+    peer_logins: Pace
     big_bodies: asyncio.Semaphore

@@ -41,6 +41,11 @@ class Settings:
 
     nonce_s: int = 300
     token_s: int = 3600
+    login_burst: int = 100
+    login_per_s: float = 2
+    peer_login_burst: int = 500
+    peer_login_per_s: float = 20
+    pending_hotkeys: int = 100
     signature_past_s: int = 300
     signature_future_s: int = 60
 

@@ -22,11 +22,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     literal,
+    literal_column,
 )
 
 from horde_core.lifecycle import Status
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -150,6 +151,15 @@ attempts = Table(
 """`end`: reported, returned, lapsed, lost or ended (by the facilitator). `counted`: it was one of the job's
 losses. `blobs`: kept, drop (not needed any more) or gone. `report`: what the outcome said besides the outcome."""
 
+IS_COUNTED: ColumnElement[Any] = literal_column("counted")
+"""As it is printed in the index, so that SQLite sees that the index serves it."""
+Index(
+    "attempts_counted",
+    attempts.c.executor,
+    attempts.c.ended_us,
+    sqlite_where=IS_COUNTED,
+    postgresql_where=IS_COUNTED,
+)
 IS_OPEN = attempts.c.ended_us.is_(None)
 Index("attempts_of_claim", attempts.c.claim)
 Index("attempts_open", attempts.c.lease_boot_us, sqlite_where=IS_OPEN, postgresql_where=IS_OPEN)
@@ -194,8 +204,52 @@ hotkeys = Table(
     Column("hotkey", String, primary_key=True),
     Column("role", String, primary_key=True),
     Column("added_us", BigInteger, nullable=False),
+    Column("classes", Text),
     sqlite_with_rowid=False,
 )
+"""`classes`: the only ones that an executor may serve, as a JSON list; null: all."""
+
+pending_hotkeys = Table(
+    "pending_hotkeys",
+    metadata,
+    Column("hotkey", String, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("address", String, nullable=False),
+)
+"""Hotkeys that were refused at a login; `address` is where the last one came from."""
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("token_sha256", LargeBinary, primary_key=True),
+    Column("role", String, nullable=False),
+    Column("classes", Text),
+    Column("left", Integer, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("made_by", String, nullable=False),
+)
+"""`left`: how many hotkeys may still come in with it. Of the token itself only the hash is kept."""
+
+cordons = Table(
+    "cordons",
+    metadata,
+    Column("hotkey", String, primary_key=True),
+    Column("why", Text, nullable=False),
+    Column("since_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger),
+)
+"""Executors that get no jobs, and why; until they are let in again, or `expires_us`."""
+
+losses_in_a_row = Table(
+    "losses_in_a_row",
+    metadata,
+    Column("hotkey", String, primary_key=True),
+    Column("losses", Integer, nullable=False),
+)
+"""How many attempts an executor has lost since it last brought a result; no row: none."""
 
 used_nonces = Table(
     "used_nonces",

@@ -21,9 +21,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from horde_core.wire.client import Timestamp
+from horde_core.wire.client import Login, Timestamp
 
 PREFIX = "/operator/v1"
+REDEEM_PATH = "/auth/redeem"
 HOTKEYS_PATH = PREFIX + "/hotkeys"
 PENDING_PATH = PREFIX + "/pending"
 KEYS_PATH = PREFIX + "/keys"
@@ -106,6 +107,12 @@ class Invitation(_Message):
     count: int
     expires_at: Timestamp
     classes: list[str] | None = None
+
+
+class Redemption(Login):
+    """Body of ``POST /auth/redeem``: a login that also lets the hotkey in. The answer is that of a login."""
+
+    invitation: str = Field(repr=False)
 
 
 class Cordon(_Message):

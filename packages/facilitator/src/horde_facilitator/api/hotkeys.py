@@ -1,16 +1,34 @@
-"""Operators decide who may come in: the allow-list."""
+"""Operators decide who may come in: the allow-list, invitations, the keys of tokens."""
+
+import asyncio
+import secrets
+from typing import Annotated
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from horde_core import signing
-from horde_core.wire.operator import HOTKEYS_PATH, Hotkeys, Role
-from horde_facilitator.api.given import GivenParts, Operator
+from horde_core.wire.operator import (
+    HOTKEYS_PATH,
+    INVITATIONS_PATH,
+    KEYS_PATH,
+    PENDING_PATH,
+    Hotkeys,
+    Invitation,
+    InvitationRequest,
+    PendingHotkeys,
+    Role,
+    RotatedKeys,
+)
+from horde_facilitator.api.description import described
+from horde_facilitator.api.given import MIB, GivenParts, Operator, body_of
 from horde_facilitator.api.refusals import answers
+from horde_facilitator.clock import SECOND, time_of
 from horde_facilitator.errors import BadRequest, NotFound
-from horde_facilitator.records import people
+from horde_facilitator.records import invitations, people
 
 ONE = HOTKEYS_PATH + "/{hotkey}/{role}"
+TOKEN_BYTES = 24
 DONE = {204: {"description": "It is so, now or already before."}}
 
 router = APIRouter()
@@ -37,6 +55,40 @@ async def remove(hotkey: str, role: Role, parts: GivenParts, _operator: Operator
     if not await parts.database.write(lambda tx: people.dismiss(tx, role, hotkey)):
         raise NotFound(f"{hotkey} does not have the role {role}.")
     return Response(status_code=204)
+
+
+@router.get(PENDING_PATH, responses=answers(401, 403))
+async def pending(parts: GivenParts, _operator: Operator) -> PendingHotkeys:
+    """The hotkeys that were refused lately."""
+    return PendingHotkeys(pending=await parts.database.read(people.pending))
+
+
+@router.post(
+    INVITATIONS_PATH, status_code=201, responses=answers(400, 401, 403), openapi_extra=described(InvitationRequest)
+)
+async def invite(
+    parts: GivenParts,
+    operator: Operator,
+    body: Annotated[InvitationRequest, body_of(InvitationRequest, MIB)],
+) -> Invitation:
+    """A token with which hotkeys that nobody knows yet let themselves in, at ``POST /auth/redeem``."""
+    unknown = sorted(set(body.classes or ()) - parts.settings.classes)
+    if unknown:
+        raise BadRequest.field("classes", f"{', '.join(unknown)} is not known")
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    now_us = parts.clock.now().wall_us
+    expires_us = await parts.database.write(lambda tx: invitations.invite(tx, token, body, operator, now_us))
+    return Invitation(
+        token=token, role=body.role, count=body.count, expires_at=time_of(expires_us), classes=body.classes
+    )
+
+
+@router.post(KEYS_PATH + "/rotate", responses=answers(401, 403, 503))
+async def rotate(parts: GivenParts, _operator: Operator) -> RotatedKeys:
+    """Let a new key sign tokens. Those that older keys signed are taken until they expire."""
+    now_us = parts.clock.now().wall_us
+    accepted = await asyncio.to_thread(parts.keys.rotate, now_us)
+    return RotatedKeys(accepted=accepted, old_until=time_of(now_us + parts.settings.token_s * SECOND))
 
 
 def check_address(hotkey: str) -> None:

@@ -24,6 +24,7 @@ STATUS: dict[type[errors.FacilitatorError], int] = {
     errors.KeyReused: 409,
     errors.StaleAttempt: 409,
     errors.MissingParts: 409,
+    errors.TooMany: 429,
     errors.StoreError: 503,
 }
 CODE = {errors.StaleAttempt: "stale_attempt", errors.MissingParts: "missing_parts"}
@@ -57,8 +58,14 @@ async def _known(_request: Request, error: Exception) -> Response:
         return JSONResponse(error.fields, status)
     if isinstance(error, (errors.StaleAttempt, errors.MissingParts)):
         return JSONResponse({"code": CODE[type(error)], "detail": detail}, status)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.NotAuthenticated) else None
-    return JSONResponse({"detail": detail}, status, headers)
+    return JSONResponse({"detail": detail}, status, headers_of(error))
+
+
+def headers_of(error: Exception) -> dict[str, str] | None:
+    """The headers that the answer to a refusal carries."""
+    if isinstance(error, errors.NotAuthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(error.retry_s)} if isinstance(error, errors.TooMany) else None
 
 
 async def _malformed(_request: Request, error: Exception) -> Response:

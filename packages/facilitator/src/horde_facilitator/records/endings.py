@@ -11,13 +11,15 @@ from horde_facilitator.bus import class_topic, hold_topic, log_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import EndJob, PutBack, after_attempt, entry_details
-from horde_facilitator.records import ledger
+from horde_facilitator.records import cordons, ledger
 from horde_facilitator.records.moves import move, must_move
 from horde_facilitator.records.values import End, Held, Job
 from horde_facilitator.tables import attempts, jobs
 
 _UPDATE = update(attempts).where(attempts.c.job == bindparam("of"), attempts.c.attempt == bindparam("number"))
 _SHOW = update(jobs).where(jobs.c.uuid == bindparam("of"))
+_EXECUTORS_FAULT = (Reason.EXECUTOR_LOST, Reason.EXECUTOR_ERROR)
+"""Losses that cordon an executor. A registry that is down is no reason to."""
 
 
 def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:
@@ -44,6 +46,8 @@ def reject(tx: Transaction, job: str, rejection: Rejected, now: Now) -> None:
 def end_held(tx: Transaction, held: Held, how: End, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:
     """Record the outcome of a job that an attempt holds, and end the attempt."""
     close(tx, held, how, now)
+    if how is End.REPORTED:
+        cordons.delivered(tx, held.attempt.executor)
     end(tx, held.job, outcome, now, reported_by=reported_by)
 
 
@@ -54,6 +58,8 @@ def give_up(
     job = held.job
     decision = after_attempt(job, failure, counts=counts)
     close(tx, held, how, now, counted=counts)
+    if counts and failure.reason in _EXECUTORS_FAULT:
+        cordons.lost(tx, held.attempt.executor, job.uuid, now)
     match decision:
         case PutBack():
             why = {"how": how.value, "reason": failure.reason.value, "message": failure.message}

@@ -1,31 +1,38 @@
-"""Who may come in, and what they said before: hotkeys, used nonces, remembered signatures."""
+"""Who may come in, who was refused, and what they said before: hotkeys, used nonces, remembered signatures."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from horde_core.wire.operator import AdmittedHotkey, Role
+from horde_core.wire.operator import AdmittedHotkey, PendingHotkey, Role
 from horde_facilitator.clock import time_of
 from horde_facilitator.database import Transaction
 from horde_facilitator.errors import BadRequest
-from horde_facilitator.tables import hotkeys, signatures, used_nonces
+from horde_facilitator.records.values import pack
+from horde_facilitator.tables import cordons, hotkeys, invitations, pending_hotkeys, signatures, used_nonces
 
 EXECUTORS = frozenset({Role.EXECUTOR, Role.TRUSTED})
 """The roles that run jobs."""
 
 _ADMIT = insert_or(hotkeys).on_conflict_do_nothing()
 _ROLES = select(hotkeys.c.role).where(hotkeys.c.hotkey == bindparam("address"))
+_BOUND = select(hotkeys.c.classes).where(hotkeys.c.hotkey == bindparam("address"), hotkeys.c.classes.is_not(None))
+_LATEST = pending_hotkeys.c.last_us.desc()
 _USE = insert_or(used_nonces).on_conflict_do_nothing()
 _SIGNED = select(signatures.c.job).where(
     signatures.c.signatory == bindparam("by"), signatures.c.signature == bindparam("signed")
 )
 
 
-def admit(tx: Transaction, role: str, addresses: Iterable[str], at_us: int) -> None:
-    """Add hotkeys to the allow-list of a role."""
+def admit(
+    tx: Transaction, role: str, addresses: Iterable[str], at_us: int, classes: Sequence[str] | None = None
+) -> None:
+    """Add hotkeys to the allow-list of a role; `classes` are the only ones that an executor may then serve."""
     for address in sorted(addresses):
-        tx.execute(_ADMIT, hotkey=address, role=role, added_us=at_us)
+        tx.execute(_ADMIT, hotkey=address, role=role, added_us=at_us, classes=pack(classes) if classes else None)
+        tx.execute(delete(pending_hotkeys).where(pending_hotkeys.c.hotkey == address))
 
 
 def roles(connection: Connection, address: str) -> frozenset[str]:
@@ -51,7 +58,47 @@ def dismiss(tx: Transaction, role: str, address: str) -> bool:
 def everybody(connection: Connection) -> list[AdmittedHotkey]:
     """The allow-list, in the order in which it grew."""
     rows = connection.execute(select(hotkeys).order_by(hotkeys.c.added_us, hotkeys.c.hotkey, hotkeys.c.role))
-    return [AdmittedHotkey(hotkey=row.hotkey, role=row.role, added_at=time_of(row.added_us)) for row in rows]
+    return [
+        AdmittedHotkey(
+            hotkey=row.hotkey,
+            role=row.role,
+            added_at=time_of(row.added_us),
+            classes=json.loads(row.classes) if row.classes else None,
+        )
+        for row in rows
+    ]
+
+
+def classes_of(connection: Connection, address: str) -> frozenset[str] | None:
+    """The only classes that an executor may serve; None: all."""
+    bound = [set[str](json.loads(text)) for text in connection.execute(_BOUND, {"address": address}).scalars()]
+    return frozenset[str]().union(*bound) if bound else None
+
+
+def refuse(tx: Transaction, address: str, role: str, at_us: int, *, origin: str, most: int) -> None:
+    """Remember a hotkey that was refused at a login, and no more than the latest `most` of them."""
+    row = insert_or(pending_hotkeys).values(
+        hotkey=address, role=role, times=1, first_us=at_us, last_us=at_us, address=origin
+    )
+    again = {"role": role, "times": pending_hotkeys.c.times + 1, "last_us": at_us, "address": origin}
+    tx.execute(row.on_conflict_do_update(index_elements=[pending_hotkeys.c.hotkey], set_=again))
+    older = select(pending_hotkeys.c.hotkey).order_by(_LATEST, pending_hotkeys.c.hotkey).limit(-1).offset(most)
+    tx.execute(delete(pending_hotkeys).where(pending_hotkeys.c.hotkey.in_(older)))
+
+
+def pending(connection: Connection) -> list[PendingHotkey]:
+    """The hotkeys that were refused, the latest first."""
+    return [
+        PendingHotkey(
+            hotkey=row.hotkey,
+            role=row.role,
+            times=row.times,
+            first_at=time_of(row.first_us),
+            last_at=time_of(row.last_us),
+            address=row.address,
+        )
+        for row in connection.execute(select(pending_hotkeys).order_by(_LATEST))
+    ]
 
 
 def use_nonce(tx: Transaction, nonce: str, expires_us: int) -> bool:
@@ -71,8 +118,8 @@ def remember_signature(tx: Transaction, signatory: str, signature: bytes, job: s
 
 
 def forget_expired(tx: Transaction, now_us: int) -> None:
-    """Forget nonces and signatures that have expired; their age alone refuses them now."""
-    for table in (used_nonces, signatures):
+    """Forget nonces, signatures, invitations and cordons that have expired; they count no more already."""
+    for table in (used_nonces, signatures, invitations, cordons):
         _forget(tx, table, now_us)
 
 
