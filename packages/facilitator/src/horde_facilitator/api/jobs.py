@@ -17,6 +17,7 @@ from horde_facilitator.api.description import described
 from horde_facilitator.api.given import INLINE, GivenParts, User, read_body
 from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import Detail, answers
+from horde_facilitator.api.searching import GivenSearch
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import over_queue_limit
 from horde_facilitator.errors import NotFound
@@ -128,17 +129,21 @@ def _count(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < MAX_DIGITS else 0
 
 
-@router.get(JOBS_PATH, response_model=JobPage, responses=answers(401, 403, 404))
+@router.get(JOBS_PATH, response_model=JobPage, responses=answers(400, 401, 403, 404))
 async def listing(
+    *,
     request: Request,
     parts: GivenParts,
     owner: User,
     page: Annotated[Paging, Depends(_paging)],
+    search: GivenSearch,
     inline: bool = True,
 ) -> Response:
-    """The caller's jobs, newest first."""
+    """The caller's jobs, newest first; those that match everything that is asked for."""
     count, found = await parts.database.read(
-        lambda connection: dossiers.read_page(connection, owner, page.offset, page.size, LISTED_ARTIFACTS)
+        lambda connection: dossiers.read_page(
+            connection, owner, search, offset=page.offset, size=page.size, artifact_cap=LISTED_ARTIFACTS
+        )
     )
     if not found and page.number > 1:
         raise NotFound("Invalid page.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select, tuple_
 
 from horde_facilitator.records import jobs as job_records
+from horde_facilitator.records.search import Search, page
 from horde_facilitator.records.values import Artifact, Attempt, Entry, Job
 from horde_facilitator.tables import artifacts, attempts
 
@@ -44,10 +45,10 @@ def read(connection: Connection, owner: str, uuid: str) -> Dossier | None:
 
 
 def read_page(
-    connection: Connection, owner: str, offset: int, size: int, artifact_cap: int
+    connection: Connection, owner: str, search: Search, *, offset: int, size: int, artifact_cap: int
 ) -> tuple[int, list[Dossier]]:
-    """How many jobs the owner has, and the dossiers of a page of them, newest first."""
-    count, jobs = job_records.page(connection, owner, offset, size)
+    """How many jobs of the owner match, and the dossiers of a page of them, newest first."""
+    count, jobs = page(connection, owner, search, offset, size)
     return count, _dossiers(connection, jobs, artifact_cap)
 
 

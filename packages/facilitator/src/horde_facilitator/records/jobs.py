@@ -1,4 +1,4 @@
-"""Jobs: made, found, listed, cancelled."""
+"""Jobs: made, found, cancelled."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,15 +51,7 @@ _OF_OWNER = _OF_UUID.where(jobs.c.owner == bindparam("owner"))
 _SEVERAL = select(*Job.columns(jobs)).where(
     jobs.c.uuid.in_(bindparam("uuids", expanding=True)), jobs.c.owner == bindparam("owner")
 )
-_COUNT = select(func.count()).where(jobs.c.owner == bindparam("owner"))
-_QUEUED = _COUNT.where(IS_QUEUED)
-_PAGE = (
-    select(*Job.columns(jobs))
-    .where(jobs.c.owner == bindparam("owner"))
-    .order_by(jobs.c.id.desc())
-    .offset(bindparam("offset"))
-    .limit(bindparam("size"))
-)
+_QUEUED = select(func.count()).where(jobs.c.owner == bindparam("owner"), IS_QUEUED)
 _ENTRIES = (
     select(*Entry.columns(history))
     .where(
@@ -126,13 +118,6 @@ def find(connection: Connection, uuid: str, owner: str | None = None) -> Job | N
     query = _OF_UUID if owner is None else _OF_OWNER
     row = connection.execute(query, {"of": uuid, "owner": owner}).mappings().one_or_none()
     return Job.read(row) if row else None
-
-
-def page(connection: Connection, owner: str, offset: int, size: int) -> tuple[int, list[Job]]:
-    """How many jobs the owner has, and `size` of them from `offset` on, newest first."""
-    count = connection.execute(_COUNT, {"owner": owner}).scalar_one()
-    rows = connection.execute(_PAGE, {"owner": owner, "offset": offset, "size": size}).mappings()
-    return count, [Job.read(row) for row in rows]
 
 
 def of_owner(connection: Connection, owner: str, uuids: Sequence[str]) -> list[Job]:

@@ -100,7 +100,7 @@ def served(connection: Connection, executor_class: str) -> Mapping[str, int]:
     """When owners had their last turn in a class; who never had one is left out."""
     query = select(served_owners.c.owner, served_owners.c.served)
     found = connection.execute(query.where(served_owners.c.executor_class == executor_class))
-    return {str(owner): int(at) for owner, at in found.tuples()}
+    return {str(owner): int(at) for owner, at in found}
 
 
 def _note(tx: Transaction, classes: Sequence[str], owner: str) -> None:
