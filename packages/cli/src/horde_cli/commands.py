@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import options
+from horde_cli import options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -18,6 +18,9 @@ app = typer.Typer(
 )
 executor = typer.Typer(help="The agent that runs jobs on one machine.", no_args_is_help=True)
 app.add_typer(executor, name="executor")
+app.command()(payment_commands.usage)
+app.add_typer(payment_commands.allowances, name="allowances")
+app.add_typer(payment_commands.ledger, name="ledger")
 
 TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.

@@ -60,8 +60,8 @@ def everybody(connection: Connection, now_us: int, owner: str | None = None) -> 
     query = select(allowances.c.owner, allowances.c.executor_class)
     if owner is not None:
         query = query.where(allowances.c.owner == owner)
-    rows = connection.execute(query.order_by(allowances.c.owner, allowances.c.executor_class)).tuples().all()
-    found = [find_allowance(connection, *row, now_us) for row in rows]
+    rows = connection.execute(query.order_by(allowances.c.owner, allowances.c.executor_class)).all()
+    found = [find_allowance(connection, row.owner, row.executor_class, now_us) for row in rows]
     return [allowance for allowance in found if allowance is not None]
 
 

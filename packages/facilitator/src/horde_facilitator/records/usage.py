@@ -42,7 +42,7 @@ def _paid(connection: Connection, name: Label[str], since_us: int, owner: str | 
     )
     if owner is not None:
         query = query.where(ledger.c.owner == owner)
-    return [Paid(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in connection.execute(query).tuples()]
+    return [Paid(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in connection.execute(query)]
 
 
 def reserved(connection: Connection, owner: str) -> dict[str, int]:
@@ -53,7 +53,7 @@ def reserved(connection: Connection, owner: str) -> dict[str, int]:
         .group_by(ledger.c.executor_class, ledger.c.kind)
     )
     found: dict[str, int] = {}
-    for executor_class, kind, amount in connection.execute(query).tuples():
+    for executor_class, kind, amount in connection.execute(query):
         sign = 1 if kind == Kind.RESERVE else -1
         found[str(executor_class)] = found.get(str(executor_class), 0) + sign * int(amount)
     return found

@@ -21,6 +21,7 @@ from horde_core.wire.client import (
     LogChunk,
     WatchRequest,
 )
+from horde_core.wire.payment import USAGE_PATH, Usage
 
 _CHEATED_PATH = "/api/v1/cheated-job/"
 
@@ -54,6 +55,11 @@ class Api:
         """One page of one's jobs, newest first; pages are counted from 1."""
         params: dict[str, str | int] = {"page": number, "page_size": size}
         return await self._transport.fetch(Call("GET", JOBS_PATH, params=params), JobPage)
+
+    async def usage(self, since: str | None) -> Usage:
+        """What one's jobs cost, by class; `since` is an ISO 8601 time."""
+        params: dict[str, str | int] = {"since": since} if since else {}
+        return await self._transport.fetch(Call("GET", USAGE_PATH, params=params), Usage)
 
     async def cancel(self, uuid: str) -> JobReply:
         """Ask that a job be stopped."""

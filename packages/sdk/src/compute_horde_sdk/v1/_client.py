@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
@@ -19,6 +20,7 @@ from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
 from compute_horde_sdk.v1._transport import Transport, pause
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
+from horde_core.wire.payment import Usage
 
 DEFAULT_FACILITATOR_URL = "https://facilitator.computehorde.io/"
 ITER_PAGE_SIZE = 50
@@ -215,6 +217,19 @@ class ComputeHordeClient:
                     seen.add(reply.uuid)
                     yield ComputeHordeJob(self._api, self._watcher, reply)
             page, is_more = page + 1, bool(found.next)
+
+    async def usage(self, since: datetime | None = None) -> Usage:
+        """What our jobs cost, and what is left of our allowances: one item of `classes` for each executor class.
+
+        Amounts and weights are whole thousandths (of an executor-second). An `allowance` of None sets no limit.
+
+        Args:
+            since: count only what was paid from then on; what is reserved and left is as it is now.
+
+        Raises:
+            ComputeHordeError: the facilitator refuses, does not answer, or does not know what jobs cost.
+        """
+        return await self._api.usage(since.astimezone(UTC).isoformat() if since else None)
 
     async def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
         """Report that an executor forged a job's result, as a job on a trusted miner shows.

@@ -23,6 +23,7 @@ from compute_horde_sdk.v1._status import (
     history_of,
 )
 from compute_horde_sdk.v1._watch import News, Watcher
+from horde_core.price import UNIT
 from horde_core.wire.client import JobEvents, JobReply, Progress
 
 if TYPE_CHECKING:
@@ -101,6 +102,20 @@ class ComputeHordeJob:
         """How many times an executor has taken the job; 0 while it waits for the first."""
         known = self._reply.horde.attempt if self._reply.horde else int(self._has_begun())
         return max(known, *(entry.attempt for entry in self._history))
+
+    @property
+    def price(self) -> float | None:
+        """What the job costs, in executor-seconds; None if this facilitator does not say."""
+        price = self._reply.horde.price if self._reply.horde else None
+        return None if price is None else price / UNIT
+
+    @property
+    def payment(self) -> str | None:
+        """What became of the price: ``"reserved"`` until the end, then ``"settled"`` or ``"released"``.
+
+        None if nothing was ever reserved, as for a job that was rejected for want of an allowance.
+        """
+        return self._reply.horde.payment if self._reply.horde else None
 
     @property
     def stage_seconds(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from pydantic import JsonValue, ValidationError
 
 from compute_horde_sdk.v1._errors import ComputeHordeSpecError
 from compute_horde_sdk.v1._volumes import INPUT_PREFIX, OUTPUT_PREFIX, HTTPOutputVolume, InputVolume
+from horde_core import price
 from horde_core.classes import ExecutorClass
 from horde_core.spec import JobSpec, field_errors
 
@@ -52,6 +53,24 @@ class ComputeHordeJobSpec:
     output_volumes: Mapping[str, HTTPOutputVolume] | None = None
     streaming: bool = False
     streaming_start_time_limit_sec: int = 5
+
+    def price(self, weight: float = 1.0) -> float:
+        """What the job will cost, in executor-seconds: its limits together, times the weight of its class.
+
+        The limit for the start of a streaming server counts for streaming jobs only. How long the job then really
+        takes changes nothing.
+
+        Args:
+            weight: of the executor class, as `ComputeHordeClient.usage` tells it.
+        """
+        amount = price.price(
+            download_s=self.download_time_limit_sec,
+            execution_s=self.execution_time_limit_sec,
+            upload_s=self.upload_time_limit_sec,
+            streaming_start_s=self.streaming_start_time_limit_sec if self.streaming else 0,
+            weight=round(weight * price.UNIT),
+        )
+        return amount / price.UNIT
 
 
 def body_of(

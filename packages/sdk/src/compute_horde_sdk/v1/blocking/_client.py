@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator
+from datetime import datetime
 from types import TracebackType
 from typing import Literal, Self
 
@@ -15,6 +16,7 @@ from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
 from horde_core.signing import Signer
+from horde_core.wire.payment import Usage
 
 AttemptCallback = Callable[[ComputeHordeJob], None]
 
@@ -110,6 +112,10 @@ class ComputeHordeClient:
                 yield self._wrapped(job)
         finally:
             self._thread.run(jobs.aclose())
+
+    def usage(self, since: datetime | None = None) -> Usage:
+        """What our jobs cost, and what is left of our allowances."""
+        return self._thread.run(self._client.usage(since))
 
     def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
         """Report that an executor forged a job's result, as a job on a trusted miner shows."""

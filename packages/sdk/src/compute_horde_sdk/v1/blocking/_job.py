@@ -70,6 +70,16 @@ class ComputeHordeJob:
         return self._job.attempts
 
     @property
+    def price(self) -> float | None:
+        """What the job costs, in executor-seconds."""
+        return self._job.price
+
+    @property
+    def payment(self) -> str | None:
+        """What became of the price: reserved, settled or released."""
+        return self._job.payment
+
+    @property
     def stage_seconds(self) -> dict[str, float]:
         """Seconds that the stages of the last attempt took."""
         return self._job.stage_seconds
