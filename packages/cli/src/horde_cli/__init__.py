@@ -8,6 +8,8 @@
 | `submit`, `display` | `horde run`: from a command line to a job, and what is seen meanwhile |
 | `records`, `connection` | `horde jobs`, `show`, `logs`, `get`, `cancel` |
 | `doctor` | what on this machine would keep jobs from running |
+| `operating`, `letting_in`, `machines`, `operator` | what operators do: who may come in, which machines run jobs |
+| `joining` | `horde login`, `horde executor install`: the other end of an invitation |
 | `values` | reading of the values that options take |
 | `places`, `hotkeys` | where files are, and the keys in them |
 """

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import options, payment_commands
+from horde_cli import operating, options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -78,10 +78,8 @@ def executor_run(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
-    hotkey: Annotated[
-        Path | None,
-        typer.Option("--hotkey", metavar="FILE", help="Its hotkey; made in --data if there is none."),
-    ] = None,
+    hotkey: options.ExecutorHotkey = None,
+    token: options.Token = None,
 ) -> None:
     """Run the jobs of a facilitator on this machine, until Ctrl-C puts them back."""
     from horde_cli import places, serving, values
@@ -94,6 +92,7 @@ def executor_run(
         classes=values.executor_classes(classes or ()),
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
+        token=token,
     )
 
 
@@ -270,3 +269,6 @@ def version(as_json: options.Json = False) -> None:
 
     number = installed("compute-horde-cli")
     print(f'{{"version": "{number}"}}' if as_json else number)
+
+
+operating.add_to(app, executor)

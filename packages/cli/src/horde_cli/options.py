@@ -18,6 +18,19 @@ Hotkey = Annotated[
     Path | None,
     typer.Option("--hotkey", metavar="FILE", help="The hotkey to log in with.", rich_help_panel="Connection"),
 ]
+ExecutorHotkey = Annotated[
+    Path | None,
+    typer.Option("--hotkey", metavar="FILE", help="Its hotkey; made in --data if there is none."),
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", metavar="TOKEN", help="Of `horde executor enroll`; needed at the first start."),
+]
+Count = Annotated[int, typer.Option("--count", min=1, help="How many may come in with it.")]
+Expires = Annotated[str, typer.Option("--expires", metavar="TIME", help="Until when: 30m, 12h, 7d.")]
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Where others reach the facilitator.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="Shown to whoever wonders.")]
+Named = Annotated[str, typer.Argument(metavar="HOTKEY", help="The executor, or the beginning of its address.")]
 Job = Annotated[str, typer.Argument(metavar="UUID", help="The job, or the first characters of it (4 or more).")]
 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where everything is kept.")]

@@ -32,15 +32,22 @@ def executor(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    token: str | None = None,
 ) -> None:
-    """Run jobs in the foreground.
+    """Run jobs in the foreground; a token of an operator lets the hotkey in first.
 
     Raises:
         HotkeyError: the hotkey cannot be used.
+        BadUsage: the token is worth nothing.
     """
     log_to_stderr()
-    address = open_or_make(hotkey).ss58_address
-    print(f"horde: this executor is let in by: horde facilitator --admit executor={address}", file=sys.stderr)
+    if token:
+        from horde_cli.joining import join
+
+        asyncio.run(join(facilitator_url, open_or_make(hotkey), token))
+    else:
+        address = open_or_make(hotkey).ss58_address
+        print(f"horde: this executor is let in by: horde facilitator --admit executor={address}", file=sys.stderr)
     asyncio.run(
         execute(
             facilitator_url=lambda: facilitator_url,

@@ -14,6 +14,7 @@ from horde_core.classes import BUILT_IN
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
+_PERIOD = re.compile(r"(\d{1,9})([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
@@ -107,6 +108,21 @@ def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:
             )
         found[role].add(hotkey)
     return {role: frozenset(hotkeys) for role, hotkeys in found.items()}
+
+
+def role(text: str) -> Role:
+    """A role, by its name."""
+    if text not in ROLES:
+        raise BadUsage(f"--role {text!r} is unknown", f"use one of {', '.join(ROLES)}")
+    return Role(text)
+
+
+def period(text: str) -> int:
+    """`90`, `30m`, `12h` or `7d`, in seconds."""
+    match = _PERIOD.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        raise BadUsage(f"--expires {text!r} cannot be read", "write it like 30m, 12h or 7d")
+    return int(match[1]) * (_UNITS | {"d": 86_400})[match[2]]
 
 
 def executor_classes(texts: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,6 +88,16 @@ def print_table(jobs: list[ComputeHordeJob]) -> None:
         table.add_column(heading, no_wrap=True, min_width=36 if heading == "UUID" else None)
     for job in jobs:
         table.add_row(job.uuid, _coloured(job.status), ago(job.created_at), Text(job.docker_image), Text(end(job)))
+    _console().print(table)
+
+
+def print_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of plain texts."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
     _console().print(table)
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -75,7 +76,10 @@ class Facilitator:
         beyond = urlsplit(url).hostname not in _LOOPBACK
         # Long polls hold a connection each, so their number is bounded by the slots, not by the pool.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60)
-        async with httpx2.AsyncClient(base_url=url.rstrip("/"), limits=limits, trust_env=beyond) as http:
+        agent = {"User-Agent": f"compute-horde-executor/{version('compute-horde-executor')}"}
+        async with httpx2.AsyncClient(
+            base_url=url.rstrip("/"), limits=limits, trust_env=beyond, headers=agent
+        ) as http:
             yield cls(http, hotkey)
 
     async def claim(self, claim_id: str, offer: ClaimRequest) -> Claim | None:

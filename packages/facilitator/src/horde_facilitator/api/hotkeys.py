@@ -75,7 +75,7 @@ async def invite(
     unknown = sorted(set(body.classes or ()) - parts.settings.classes)
     if unknown:
         raise BadRequest.field("classes", f"{', '.join(unknown)} is not known")
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = secrets.token_hex(TOKEN_BYTES)
     now_us = parts.clock.now().wall_us
     expires_us = await parts.database.write(lambda tx: invitations.invite(tx, token, body, operator, now_us))
     return Invitation(

@@ -88,13 +88,16 @@ class ComputeHordeClient:
         await self._watcher.aclose()
         await self._transport.aclose()
 
-    async def authenticate(self) -> None:
+    async def authenticate(self, invitation: str | None = None) -> None:
         """Log in now. Otherwise the first call does it.
+
+        Args:
+            invitation: a token from an operator (`horde invite`), which lets in a hotkey that is not known yet.
 
         Raises:
             ComputeHordeError: the facilitator does not let this hotkey in, or does not answer.
         """
-        await self._transport.log_in()
+        await self._transport.log_in(invitation)
 
     async def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.

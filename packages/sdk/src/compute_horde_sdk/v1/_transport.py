@@ -7,7 +7,7 @@ for it, and done again when the facilitator calls a token expired.
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,6 +21,7 @@ from compute_horde_sdk.v1._errors import ComputeHordeError, RefusedError, Unreac
 from compute_horde_sdk.v1._replies import raise_for
 from horde_core.signing import Signer
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
+from horde_core.wire.operator import REDEEM_PATH, Redemption
 
 ATTEMPTS = 5
 MAX_PAUSE_S = 5.0
@@ -47,7 +48,7 @@ class Call:
     method: str
     path: str
     content: bytes | None = None
-    params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    params: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict[str, str | int | Sequence[str]])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_repeatable: bool = True
 
@@ -76,9 +77,9 @@ class Transport:
         for client in clients or ():
             await client.aclose()
 
-    async def log_in(self) -> None:
-        """Get a token now, rather than with the first request."""
-        await self._new_token(self._token)
+    async def log_in(self, invitation: str | None = None) -> None:
+        """Get a token now, rather than with the first request; an invitation lets in a hotkey not known yet."""
+        await self._new_token(self._token, invitation)
 
     async def request(self, call: Call) -> httpx2.Response:
         """Send a request, up to 5 times if that may help, and return the successful answer.
@@ -171,23 +172,27 @@ class Transport:
         finally:
             await response.aclose()
 
-    async def _new_token(self, stale: str) -> str:
+    async def _new_token(self, stale: str, invitation: str | None = None) -> str:
         """A token other than the stale one; whoever comes first gets it, the others wait and share it."""
         async with self._login:
             if self._token == stale:
                 self._token = ""
-                self._token = await self._handshake()
+                self._token = await self._handshake(invitation)
             return self._token
 
-    async def _handshake(self) -> str:
+    async def _handshake(self, invitation: str | None) -> str:
         requests = self._open()[0]
         with _translated(self._base):
             answer = await requests.get(self._base + NONCE_PATH)
             raise_for(answer, what="login")
             nonce = _read(Nonce, answer).nonce
             signature = self._hotkey.sign(nonce.encode()).hex()
-            login = Login(hotkey=self._hotkey.ss58_address, signature=signature, nonce=nonce)
-            answer = await requests.post(self._base + LOGIN_PATH, json=login.model_dump())
+            who = {"hotkey": self._hotkey.ss58_address, "signature": signature, "nonce": nonce}
+            if invitation is None:
+                answer = await requests.post(self._base + LOGIN_PATH, json=Login(**who).model_dump())
+            else:
+                redemption = Redemption(**who, invitation=invitation)
+                answer = await requests.post(self._base + REDEEM_PATH, json=redemption.model_dump())
             raise_for(answer, what="login")
         return _read(Token, answer).token
 

@@ -60,9 +60,9 @@ class ComputeHordeClient:
         """Close all connections and end the background thread. The jobs go on."""
         self._thread.close(self._client.aclose)
 
-    def authenticate(self) -> None:
+    def authenticate(self, invitation: str | None = None) -> None:
         """Log in now. Otherwise the first call does it."""
-        self._thread.run(self._client.authenticate())
+        self._thread.run(self._client.authenticate(invitation))
 
     def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns."""
