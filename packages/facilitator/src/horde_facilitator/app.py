@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from horde_facilitator.api import (
     attempts,
     claims,
+    explain,
     files,
     health,
     hotkeys,
@@ -35,7 +36,7 @@ from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import allowances, executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, streams, files, claims, attempts, health, hotkeys, machines, usage)
+ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage)
 
 
 def create_app(parts: Parts) -> FastAPI:

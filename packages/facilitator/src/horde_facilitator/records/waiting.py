@@ -1,0 +1,118 @@
+"""What a waiting job waits for, read in one view of the records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, func, or_, select, tuple_
+
+from horde_facilitator.clock import Now
+from horde_facilitator.records import executors as executor_records
+from horde_facilitator.records import turns
+from horde_facilitator.records.values import Job
+from horde_facilitator.tables import (
+    IS_OPEN,
+    IS_QUEUED,
+    attempts,
+    cordons,
+    executor_classes,
+    executors,
+    jobs,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The jobs of an owner that wait in a class. `served`: the last turn, 0 for none. `oldest`: by serial."""
+
+    jobs: int
+    served: int
+    oldest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """An executor of the class. `lost`: it lost this job before. `cordoned`: why it gets no jobs."""
+
+    hotkey: str
+    slots: int
+    running: int
+    seen_us: int
+    seen_boot_us: int
+    lost: bool
+    cordoned: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a queued job waits for. `own_ahead`: how many of its owner's jobs come before it."""
+
+    own_ahead: int
+    queues: Mapping[str, Queue]
+    machines: Sequence[Machine]
+    last_seen: Mapping[str, int]
+    queue_until_us: int
+
+
+def read(connection: Connection, job: Job, now: Now) -> Wait:
+    """What this queued job waits for."""
+    row = connection.execute(
+        select(jobs.c.id, jobs.c.priority, jobs.c.turn, jobs.c.queue_until_us).where(jobs.c.uuid == job.uuid)
+    ).one()
+    before = or_(
+        jobs.c.priority > row.priority,
+        and_(jobs.c.priority == row.priority, tuple_(jobs.c.turn, jobs.c.id) < tuple_(row.turn, row.id)),
+    )
+    in_class = (IS_QUEUED, jobs.c.executor_class == job.executor_class)
+    ahead = select(func.count()).select_from(jobs).where(*in_class, jobs.c.owner == job.owner, before)
+    return Wait(
+        own_ahead=int(connection.execute(ahead).scalar_one()),
+        queues=_queues(connection, job.executor_class),
+        machines=_machines(connection, job, now),
+        last_seen=executor_records.last_seen(connection),
+        queue_until_us=int(row.queue_until_us),
+    )
+
+
+def _queues(connection: Connection, executor_class: str) -> dict[str, Queue]:
+    served = turns.served(connection, executor_class)
+    query = (
+        select(jobs.c.owner, func.count(), func.min(jobs.c.id))
+        .where(IS_QUEUED, jobs.c.executor_class == executor_class)
+        .group_by(jobs.c.owner)
+    )
+    return {
+        str(owner): Queue(int(count), served.get(str(owner), 0), int(oldest))
+        for owner, count, oldest in connection.execute(query)
+    }
+
+
+def _machines(connection: Connection, job: Job, now: Now) -> list[Machine]:
+    held = select(attempts.c.executor, func.count()).where(IS_OPEN).group_by(attempts.c.executor)
+    running = {str(executor): int(count) for executor, count in connection.execute(held)}
+    lost = set(
+        connection.execute(
+            select(attempts.c.executor).where(attempts.c.job == job.uuid, attempts.c.counted)
+        ).scalars()
+    )
+    query = select(cordons.c.hotkey, cordons.c.why).where(
+        or_(cordons.c.expires_us.is_(None), cordons.c.expires_us > now.wall_us)
+    )
+    cordoned = {str(hotkey): str(why) for hotkey, why in connection.execute(query)}
+    of_class = (
+        select(executors.c.hotkey, executors.c.slots, executors.c.seen_us, executors.c.seen_boot_us)
+        .join(executor_classes, executors.c.hotkey == executor_classes.c.hotkey)
+        .where(executor_classes.c.executor_class == job.executor_class)
+        .order_by(executors.c.hotkey)
+    )
+    return [
+        Machine(
+            hotkey=row.hotkey,
+            slots=row.slots,
+            running=running.get(row.hotkey, 0),
+            seen_us=row.seen_us,
+            seen_boot_us=row.seen_boot_us,
+            lost=row.hotkey in lost,
+            cordoned=cordoned.get(row.hotkey),
+        )
+        for row in connection.execute(of_class)
+    ]
