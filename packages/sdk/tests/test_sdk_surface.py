@@ -102,6 +102,8 @@ def test_fields_and_defaults_are_those_of_the_published_client():
         "output_volumes": None,
         "streaming": False,
         "streaming_start_time_limit_sec": 5,
+        "priority": 0,
+        "queue_time_limit_sec": None,
     }
     assert list(defaults(v1.ComputeHordeJobResult))[:4] == ["stdout", "stderr", "artifacts", "upload_results"]
     assert list(defaults(v1.ComputeHordeJobStatusEntry))[:3] == ["created_at", "status", "metadata"]

@@ -4,16 +4,19 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from urllib.parse import quote
 
 import httpx2
 from pydantic import JsonValue
 
+from compute_horde_sdk.v1._search import Search
 from compute_horde_sdk.v1._transport import Call, Transport
 from horde_core.signing import Scope, Signer, sign_request
 from horde_core.wire.client import (
     CREATE_PATH,
     EVENTS_PATH,
+    IDEMPOTENCY_HEADER,
     JOBS_PATH,
     JobEvents,
     JobPage,
@@ -21,6 +24,7 @@ from horde_core.wire.client import (
     LogChunk,
     WatchRequest,
 )
+from horde_core.wire.explanation import Explanation
 from horde_core.wire.payment import USAGE_PATH, Usage
 
 _CHEATED_PATH = "/api/v1/cheated-job/"
@@ -36,9 +40,11 @@ class Api:
         # one. Which one it is shows in the first job that it describes.
         self._is_ours = False
 
-    async def create(self, body: Mapping[str, JsonValue]) -> JobReply:
+    async def create(self, body: Mapping[str, JsonValue], idempotency_key: str | None = None) -> JobReply:
         """Hand a job in, signed now; a repeat carries the same signature."""
         call = self._signed(CREATE_PATH, body, Scope.SIGNED_FIELDS, is_repeatable=self._is_ours)
+        if idempotency_key is not None:
+            call = replace(call, headers={**call.headers, IDEMPOTENCY_HEADER: idempotency_key})
         return self._noted(await self._transport.fetch(call, JobReply))
 
     async def report_cheated(self, body: Mapping[str, JsonValue]) -> str:
@@ -51,15 +57,19 @@ class Api:
         params: dict[str, str | int] = {} if inline else {"inline": 0}
         return self._noted(await self._transport.fetch(Call("GET", _of(uuid), params=params), JobReply))
 
-    async def page(self, number: int, size: int) -> JobPage:
-        """One page of one's jobs, newest first; pages are counted from 1."""
-        params: dict[str, str | int] = {"page": number, "page_size": size}
+    async def page(self, number: int, size: int, search: Search) -> JobPage:
+        """One page of one's jobs that match, newest first; pages are counted from 1."""
+        params = {"page": number, "page_size": size, **search}
         return await self._transport.fetch(Call("GET", JOBS_PATH, params=params), JobPage)
 
     async def usage(self, since: str | None) -> Usage:
         """What one's jobs cost, by class; `since` is an ISO 8601 time."""
         params: dict[str, str | int] = {"since": since} if since else {}
         return await self._transport.fetch(Call("GET", USAGE_PATH, params=params), Usage)
+
+    async def explain(self, uuid: str) -> Explanation:
+        """Why a job is where it is."""
+        return await self._transport.fetch(Call("GET", _of(uuid, "explain/")), Explanation)
 
     async def cancel(self, uuid: str) -> JobReply:
         """Ask that a job be stopped."""

@@ -5,8 +5,9 @@ import inspect
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
@@ -14,8 +15,10 @@ from pydantic import JsonValue
 
 from compute_horde_sdk.v1._api import Api
 from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
+from compute_horde_sdk.v1._search import Statuses, check, search_of
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
 from compute_horde_sdk.v1._transport import Transport, pause
 from compute_horde_sdk.v1._watch import Watcher
@@ -99,12 +102,20 @@ class ComputeHordeClient:
         """
         await self._transport.log_in(invitation)
 
-    async def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
+    async def create_job(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        on_trusted_miner: bool = False,
+        *,
+        idempotency_key: str | None = None,
+    ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.
 
         Args:
             job_spec: what to run.
             on_trusted_miner: run it on the validator's own machines, for comparison with others.
+            idempotency_key: any text of 1 to 255 visible ASCII characters. The same job with the same key is made
+                once, however often it is handed in; another job with that key is refused.
 
         Raises:
             ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
@@ -122,7 +133,8 @@ class ComputeHordeClient:
             on_trusted_miner,
             certificate.pem if certificate else None,
         )
-        return ComputeHordeJob(self._api, self._watcher, await self._api.create(body), certificate=certificate)
+        reply = await self._api.create(body, idempotency_key)
+        return ComputeHordeJob(self._api, self._watcher, reply, certificate=certificate)
 
     async def run_until_complete(
         self,
@@ -171,6 +183,38 @@ class ComputeHordeClient:
                 return job
             await asyncio.sleep(rest)
 
+    async def map(
+        self,
+        job_specs: Iterable[ComputeHordeJobSpec],
+        on_trusted_miner: bool = False,
+        *,
+        max_in_flight: int = 10,
+        ordered: bool = True,
+    ) -> AsyncGenerator[ComputeHordeJob]:
+        """Run many jobs, and yield each when it has ended, well or not.
+
+        Specifications are taken as there is room, so there may be any number of them. When the iteration is left
+        early, or a job cannot be handed in, the jobs that have not ended are cancelled; leave it with
+        `contextlib.aclosing`, so that this happens at once.
+
+        Args:
+            job_specs: what to run.
+            on_trusted_miner: as in `create_job`.
+            max_in_flight: how many jobs may be handed in and not yet yielded.
+            ordered: yield in the order of the specifications; otherwise as the jobs end.
+
+        Raises:
+            ValueError: a specification is wrong, as in `create_job`, or `max_in_flight` is less than 1.
+            ComputeHordeError: as in `create_job` and `ComputeHordeJob.wait`.
+        """
+        async with Flight(max_in_flight, ordered=ordered) as flight:
+            for spec in job_specs:
+                await flight.add(partial(self.create_job, spec, on_trusted_miner))
+                if flight.is_full:
+                    yield await flight.take()
+            while flight:
+                yield await flight.take()
+
     async def get_job(self, job_uuid: str, *, whole: bool = True) -> ComputeHordeJob:
         """Find a job and, if it has ended, its whole result.
 
@@ -188,32 +232,69 @@ class ComputeHordeClient:
         reply, result = await job_with_result(self._api, job_uuid, inline=False)
         return ComputeHordeJob(self._api, self._watcher, reply, result)
 
-    async def get_jobs(self, page: int = 1, page_size: int = 10) -> list[ComputeHordeJob]:
-        """One page of our jobs, newest first.
+    async def get_jobs(
+        self,
+        page: int = 1,
+        page_size: int = 10,
+        *,
+        status: Statuses | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> list[ComputeHordeJob]:
+        """One page of our jobs, newest first; those that match everything that is asked for.
 
         Results hold only what is short; `ComputeHordeJob.refresh_from_facilitator` fetches the whole.
 
         Args:
             page: counted from 1.
             page_size: how many; 256 at most.
+            status: a status, or several of which one must match.
+            namespace: the whole of it.
+            image: as it was asked for; without tag and digest it means all of them.
+            created_after: from this moment on; without a zone it is local time.
+            created_before: before this moment.
 
         Raises:
             ComputeHordeNotFoundError: there is no such page.
-            ComputeHordeError: the facilitator refuses, or does not answer.
+            ComputeHordeError: the facilitator refuses, cannot search, or does not answer.
         """
-        found = await self._api.page(page, page_size)
+        search = search_of(
+            status=status,
+            namespace=namespace,
+            image=image,
+            created_after=created_after,
+            created_before=created_before,
+        )
+        found = check(await self._api.page(page, page_size, search), search)
         return [ComputeHordeJob(self._api, self._watcher, reply) for reply in found.results]
 
-    async def iter_jobs(self) -> AsyncGenerator[ComputeHordeJob]:
-        """All our jobs, newest first, each once; like `get_jobs` page by page.
+    async def iter_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AsyncGenerator[ComputeHordeJob]:
+        """All our jobs that match, newest first, each once; like `get_jobs` page by page.
 
         Raises:
-            ComputeHordeError: the facilitator refuses, or does not answer.
+            ComputeHordeError: the facilitator refuses, cannot search, or does not answer.
         """
+        search = search_of(
+            status=status,
+            namespace=namespace,
+            image=image,
+            created_after=created_after,
+            created_before=created_before,
+        )
         seen: set[str] = set()
         page, is_more = 1, True
         while is_more:
-            found = await self._api.page(page, ITER_PAGE_SIZE)
+            found = check(await self._api.page(page, ITER_PAGE_SIZE, search), search)
             for reply in found.results:
                 # Jobs that are created meanwhile move older ones to the next page.
                 if reply.uuid not in seen:

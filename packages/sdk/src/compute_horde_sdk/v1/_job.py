@@ -25,6 +25,7 @@ from compute_horde_sdk.v1._status import (
 from compute_horde_sdk.v1._watch import News, Watcher
 from horde_core.price import UNIT
 from horde_core.wire.client import JobEvents, JobReply, Progress
+from horde_core.wire.explanation import Explanation
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -269,6 +270,18 @@ class ComputeHordeJob:
             raise ComputeHordeError("this facilitator cannot cancel jobs")
         await self._api.cancel(self.uuid)
         await self.refresh_from_facilitator()
+
+    async def explain(self) -> Explanation:
+        """Why the job waits, where it runs, or how it ended: `summary` in words, and the rest as data.
+
+        Of a waiting job it has the `position` in the queue and what each of the `executors` of its class does.
+
+        Raises:
+            ComputeHordeError: this facilitator cannot explain jobs, or does not answer.
+        """
+        if not self._reply.horde:
+            raise ComputeHordeError("this facilitator cannot explain jobs")
+        return await self._api.explain(self.uuid)
 
     async def refresh_from_facilitator(self) -> None:
         """Ask how the job is now and, if it has ended, fetch its whole result.

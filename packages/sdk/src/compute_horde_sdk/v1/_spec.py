@@ -38,6 +38,9 @@ class ComputeHordeJobSpec:
         output_volumes: files to send away after the job, keyed by absolute paths that begin with ``/output/``.
         streaming: whether the job serves its user while it runs; see `ComputeHordeJob.wait_for_streaming`.
         streaming_start_time_limit_sec: seconds for the streaming server to come up. Reached: the job fails.
+        priority: orders your own jobs among themselves, from -10 to 10, the greater first.
+        queue_time_limit_sec: seconds to wait for the first executor; None takes the operator's limit, which is
+            also the longest. Reached: the job is rejected.
     """
 
     executor_class: ExecutorClass | str
@@ -53,6 +56,8 @@ class ComputeHordeJobSpec:
     output_volumes: Mapping[str, HTTPOutputVolume] | None = None
     streaming: bool = False
     streaming_start_time_limit_sec: int = 5
+    priority: int = 0
+    queue_time_limit_sec: int | None = None
 
     def price(self, weight: float = 1.0) -> float:
         """What the job will cost, in executor-seconds: its limits together, times the weight of its class.
@@ -107,6 +112,11 @@ def body_of(
         "streaming_start_time_limit": spec.streaming_start_time_limit_sec,
         "upload_time_limit": spec.upload_time_limit_sec,
     }
+    # Only where they say something: other facilitators do not know them.
+    if spec.priority != 0:
+        body["priority"] = spec.priority
+    if spec.queue_time_limit_sec is not None:
+        body["queue_time_limit"] = spec.queue_time_limit_sec
     if streaming_certificate is not None:
         body["streaming_details"] = {"public_key": streaming_certificate}
     if spec.input_volumes is not None:

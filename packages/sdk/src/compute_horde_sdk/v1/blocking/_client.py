@@ -1,8 +1,9 @@
 """The client for programs that are not asynchronous."""
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Literal, Self
 
@@ -11,7 +12,9 @@ from pydantic import JsonValue
 from compute_horde_sdk.v1._client import DEFAULT_FACILITATOR_URL
 from compute_horde_sdk.v1._client import ComputeHordeClient as AsyncClient
 from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
+from compute_horde_sdk.v1._search import Statuses
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
@@ -64,9 +67,16 @@ class ComputeHordeClient:
         """Log in now. Otherwise the first call does it."""
         self._thread.run(self._client.authenticate(invitation))
 
-    def create_job(self, job_spec: ComputeHordeJobSpec, on_trusted_miner: bool = False) -> ComputeHordeJob:
+    def create_job(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        on_trusted_miner: bool = False,
+        *,
+        idempotency_key: str | None = None,
+    ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns."""
-        return self._wrapped(self._thread.run(self._client.create_job(job_spec, on_trusted_miner)))
+        creating = self._client.create_job(job_spec, on_trusted_miner, idempotency_key=idempotency_key)
+        return self._wrapped(self._thread.run(creating))
 
     def run_until_complete(
         self,
@@ -92,17 +102,71 @@ class ComputeHordeClient:
 
         return self._wrapped(self._thread.run_telling(work))
 
+    def map(
+        self,
+        job_specs: Iterable[ComputeHordeJobSpec],
+        on_trusted_miner: bool = False,
+        *,
+        max_in_flight: int = 10,
+        ordered: bool = True,
+    ) -> Generator[ComputeHordeJob]:
+        """Run many jobs, and yield each when it has ended; specifications are taken in this thread."""
+        flight = Flight(max_in_flight, ordered=ordered)
+        try:
+            for spec in job_specs:
+                create = partial(self._client.create_job, spec, on_trusted_miner)
+                self._thread.run(flight.add(create))
+                if flight.is_full:
+                    yield self._wrapped(self._thread.run(flight.take()))
+            while flight:
+                yield self._wrapped(self._thread.run(flight.take()))
+        finally:
+            self._thread.run(flight.aclose())
+
     def get_job(self, job_uuid: str, *, whole: bool = True) -> ComputeHordeJob:
         """Find a job and, if it has ended, its whole result, or (not `whole`) only what is short."""
         return self._wrapped(self._thread.run(self._client.get_job(job_uuid, whole=whole)))
 
-    def get_jobs(self, page: int = 1, page_size: int = 10) -> list[ComputeHordeJob]:
-        """One page of our jobs, newest first."""
-        return [self._wrapped(job) for job in self._thread.run(self._client.get_jobs(page, page_size))]
+    def get_jobs(
+        self,
+        page: int = 1,
+        page_size: int = 10,
+        *,
+        status: Statuses | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> list[ComputeHordeJob]:
+        """One page of our jobs, newest first; those that match everything that is asked for."""
+        getting = self._client.get_jobs(
+            page,
+            page_size,
+            status=status,
+            namespace=namespace,
+            image=image,
+            created_after=created_after,
+            created_before=created_before,
+        )
+        return [self._wrapped(job) for job in self._thread.run(getting)]
 
-    def iter_jobs(self) -> Generator[ComputeHordeJob]:
-        """All our jobs, newest first, each once."""
-        jobs = self._client.iter_jobs()
+    def iter_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        namespace: str | None = None,
+        image: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Generator[ComputeHordeJob]:
+        """All our jobs that match, newest first, each once."""
+        jobs = self._client.iter_jobs(
+            status=status,
+            namespace=namespace,
+            image=image,
+            created_after=created_after,
+            created_before=created_before,
+        )
 
         async def following() -> AsyncJob | None:
             return await anext(jobs, None)

@@ -13,6 +13,7 @@ from compute_horde_sdk.v1._result import ComputeHordeJobResult
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
 from horde_core.wire.client import Progress
+from horde_core.wire.explanation import Explanation
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -177,6 +178,10 @@ class ComputeHordeJob:
     def cancel(self) -> None:
         """Ask that the job be stopped."""
         self._thread.run(self._job.cancel())
+
+    def explain(self) -> Explanation:
+        """Why the job waits, where it runs, or how it ended."""
+        return self._thread.run(self._job.explain())
 
     def refresh_from_facilitator(self) -> None:
         """Ask how the job is now."""
