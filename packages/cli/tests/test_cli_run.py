@@ -95,6 +95,20 @@ def test_a_job_is_found_again_by_a_prefix_and_read_by_programs(horde, image, tmp
     assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
 
 
+def test_jobs_are_searched_and_explained(horde, image):
+    """By namespace, image, status and time, in any combination."""
+    done = json.loads(horde("run", "--json", "--namespace", "SN7", "--priority", "3", image, "true").stdout)
+    listed = [job["uuid"] for job in json.loads(horde("jobs", "--json", "--namespace", "SN7").stdout)]
+    assert listed == [done["uuid"]]
+    name = image.rpartition(":")[0]
+    found = horde("jobs", "--json", "--image", name, "--status", "completed", "--since", "1h", "-n", "1")
+    assert [job["uuid"] for job in json.loads(found.stdout)] == [done["uuid"]]
+    assert json.loads(horde("jobs", "--json", "--namespace", "SN7", "--status", "failed").stdout) == []
+    assert horde("explain", done["uuid"]).stdout == "It completed: the container ended by itself.\n"
+    assert json.loads(horde("explain", "--json", done["uuid"]).stdout)["state"] == "ended"
+    assert horde("jobs", "--since", "soon").returncode == 2
+
+
 def test_run_as_json_prints_one_object(horde, image):
     """The output of the job is inside of it."""
     done = horde("run", "--json", "-q", image, "sh", "-c", "echo hi; echo oops >&2")

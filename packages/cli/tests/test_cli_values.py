@@ -3,6 +3,7 @@
 import base64
 import io
 import zipfile
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,7 +11,7 @@ from horde_cli.errors import BadUsage, NoSuchJob
 from horde_cli.exitcodes import End, exit_code
 from horde_cli.prefixes import choose
 from horde_cli.up.supervisor import pause_before_restart
-from horde_cli.values import InputOption, StageLimits, admitted, egress, environment, inputs, limits
+from horde_cli.values import InputOption, StageLimits, admitted, egress, environment, inputs, limits, since
 from horde_cli.volumes import volumes
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
@@ -144,3 +145,15 @@ def test_a_child_that_crashes_again_and_again_is_started_ever_more_slowly():
         pauses.append(pause_before_restart(pauses[-1], 1))
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert pause_before_restart(30, 3600) == 0.5
+
+
+def test_since_is_a_time_ago_or_a_moment():
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert since("90m", now) == datetime(2026, 1, 31, 10, 30, tzinfo=UTC)
+    assert since("2d", now) == datetime(2026, 1, 29, 12, tzinfo=UTC)
+    assert since("2026-01-31T12:00:00Z") == now
+    assert since("2026-01-31").utcoffset() is not None
+    assert since("999999999d", now).year == 1970
+    for text in ("", "90", "yesterday", "-1h"):
+        with pytest.raises(BadUsage, match="--since"):
+            since(text)

@@ -121,6 +121,9 @@ def run(
         typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
     ] = None,
     namespace: Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")] = "",
+    priority: Annotated[
+        int, typer.Option("--priority", min=-10, max=10, help="Among your own jobs: the greater first.")
+    ] = 0,
     limit: Annotated[
         list[str] | None,
         typer.Option("--limit", metavar="STAGE=TIME,…", help="For download, execution and upload: 90, 10m, 2h."),
@@ -147,6 +150,7 @@ def run(
         args=args or (),
         executor_class=executor_class,
         namespace=namespace,
+        priority=priority,
         inputs=inputs or (),
         env=env or (),
         limits=limit or (),
@@ -169,6 +173,13 @@ def jobs(
     status: Annotated[
         list[str] | None, typer.Option("--status", metavar="STATUS", help="Only these. Repeatable.")
     ] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="Only those of this one.")] = None,
+    image: Annotated[
+        str | None, typer.Option("--image", help="Only those of this image; without a tag, of any.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only newer ones: 90m, 2d, 2026-01-31, ….")
+    ] = None,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many, newest first.")] = 20,
     as_json: options.Json = False,
     facilitator: options.Facilitator = None,
@@ -176,10 +187,17 @@ def jobs(
     config: options.Config = None,
 ) -> None:
     """List your jobs, newest first."""
-    from horde_cli import records
+    from horde_cli import records, values
     from horde_cli.connection import connect
 
-    asyncio.run(records.jobs(connect(facilitator, hotkey, config), status or (), last, as_json=as_json))
+    wanted = records.Wanted(
+        statuses=records.statuses(status or ()),
+        namespace=namespace,
+        image=image,
+        since=values.since(since) if since is not None else None,
+        last=last,
+    )
+    asyncio.run(records.jobs(connect(facilitator, hotkey, config), wanted, as_json=as_json))
 
 
 @app.command()
@@ -196,6 +214,22 @@ def show(
     from horde_cli.connection import connect
 
     asyncio.run(records.show(connect(facilitator, hotkey, config), uuid, as_json=as_json))
+
+
+@app.command()
+def explain(
+    *,
+    uuid: options.Job,
+    as_json: options.Json = False,
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Tell why a job waits, where it runs, or how it ended."""
+    from horde_cli import records
+    from horde_cli.connection import connect
+
+    asyncio.run(records.explain(connect(facilitator, hotkey, config), uuid, as_json=as_json))
 
 
 @app.command()

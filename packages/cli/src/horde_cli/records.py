@@ -2,8 +2,10 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJob, ComputeHordeJobStatus
@@ -12,21 +14,32 @@ from horde_cli.connection import translated
 from horde_cli.errors import BadUsage, CommandError
 
 
-async def jobs(client: ComputeHordeClient, statuses: Iterable[str], last: int, *, as_json: bool) -> None:
-    """List the newest jobs, of some statuses if any are named.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which jobs to list, `last` of them at most. What is None or empty does not narrow it."""
 
-    Raises:
-        BadUsage: a status is unknown.
-    """
-    wanted = _statuses(statuses)
+    statuses: Sequence[ComputeHordeJobStatus]
+    namespace: str | None
+    image: str | None
+    since: datetime | None
+    last: int
+
+
+async def jobs(client: ComputeHordeClient, wanted: Wanted, *, as_json: bool) -> None:
+    """List the newest jobs that match."""
     found: list[ComputeHordeJob] = []
+    matching = client.iter_jobs(
+        status=wanted.statuses or None,
+        namespace=wanted.namespace,
+        image=wanted.image,
+        created_after=wanted.since,
+    )
     with translated():
-        async with client, aclosing(client.iter_jobs()) as all_jobs:
+        async with client, aclosing(matching) as all_jobs:
             async for job in all_jobs:
-                if len(found) == last:
+                found.append(job)
+                if len(found) == wanted.last:
                     break
-                if not wanted or job.status in wanted:
-                    found.append(job)
     if as_json:
         print(json.dumps([view.record(job) for job in found], indent=2))
     elif found:
@@ -44,6 +57,17 @@ async def show(client: ComputeHordeClient, text: str, *, as_json: bool) -> None:
         print(json.dumps(view.record(job), indent=2))
     else:
         view.print_details(job)
+
+
+async def explain(client: ComputeHordeClient, text: str, *, as_json: bool) -> None:
+    """Tell why one job is where it is."""
+    with translated():
+        async with client:
+            explanation = await (await _find(client, text)).explain()
+    print(explanation.model_dump_json(indent=2) if as_json else view.plain(explanation.summary))
+    if not as_json:
+        for executor in explanation.executors:
+            print(view.plain(f"{executor.hotkey} {executor.why}"))
 
 
 async def logs(client: ComputeHordeClient, text: str, *, follow: bool, as_json: bool) -> None:
@@ -134,11 +158,16 @@ async def _find(client: ComputeHordeClient, text: str) -> ComputeHordeJob:
     return await client.get_job(uuid, whole=False)
 
 
-def _statuses(words: Iterable[str]) -> set[ComputeHordeJobStatus]:
-    found: set[ComputeHordeJobStatus] = set()
+def statuses(words: Iterable[str]) -> list[ComputeHordeJobStatus]:
+    """Statuses in either spelling.
+
+    Raises:
+        BadUsage: one is unknown.
+    """
+    found: list[ComputeHordeJobStatus] = []
     for text in words:
         try:
-            found.add(ComputeHordeJobStatus(text))
+            found.append(ComputeHordeJobStatus(text))
         except ValueError as error:
             known = ", ".join(view.word(status) for status in ComputeHordeJobStatus)
             raise BadUsage(f"--status {text!r} is unknown", f"use one of {known}") from error

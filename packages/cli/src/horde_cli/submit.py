@@ -41,6 +41,7 @@ class Run:
     args: Sequence[str]
     executor_class: str
     namespace: str
+    priority: int
     inputs: Sequence[str]
     env: Sequence[str]
     limits: Sequence[str]
@@ -61,6 +62,7 @@ def spec_of(run: Run) -> ComputeHordeJobSpec:
     return ComputeHordeJobSpec(
         executor_class=run.executor_class,
         job_namespace=run.namespace,
+        priority=run.priority,
         docker_image=run.image,
         args=list(run.args),
         env=values.environment(run.env, os.environ),

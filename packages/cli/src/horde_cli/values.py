@@ -6,6 +6,7 @@ Every function raises `BadUsage` with the option's name, what is wrong, and what
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from bittensor_wallet import Keypair
 
@@ -128,6 +129,21 @@ def period(text: str) -> int:
 def executor_classes(texts: Iterable[str]) -> list[str]:
     """The classes to serve: those named, or all that are built in."""
     return list(dict.fromkeys(texts)) or [str(name) for name in BUILT_IN]
+
+
+def since(text: str, now: datetime | None = None) -> datetime:
+    """`90m`, `2h` or `3d` ago; or a moment such as `2026-01-31` or `2026-01-31T12:00`, in local time."""
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match:
+        ago = timedelta(seconds=int(match[1]) * (_UNITS | {"d": 86_400})[match[2]])
+        try:
+            return (now or datetime.now(UTC)) - ago
+        except OverflowError:
+            return datetime(1970, 1, 1, tzinfo=UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise BadUsage(f"--since {text!r} cannot be read", "write it like 90m, 2h, 3d or 2026-01-31") from error
 
 
 def _is_address(text: str) -> bool:
