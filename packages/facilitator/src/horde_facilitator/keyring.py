@@ -1,7 +1,7 @@
 """The keys that sign nonces and tokens: the newest signs; older ones are accepted while tokens of theirs live.
 
-The file has one key a line, in hexadecimal; behind an older one stands when it was retired, in UNIX seconds. A line
-taken out makes every token of that key worthless at the next start: whoever holds one has to log in again.
+The file has one key a line, in hexadecimal; behind an older one stands when it was retired, in UNIX seconds. A
+line taken out makes every token of that key worthless at the next start: whoever holds one has to log in again.
 """
 
 import os
