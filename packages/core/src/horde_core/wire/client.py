@@ -8,7 +8,16 @@ under `horde`.
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from horde_core.outcomes import Outcome
 from horde_core.wire.executor import ArtifactEntry, LeftOut
@@ -26,6 +35,14 @@ def _printed(time: datetime) -> str:
 
 Timestamp = Annotated[datetime, PlainSerializer(_printed, when_used="json")]
 """Printed in UTC, with microseconds and ``Z``, always: so that texts sort as times do."""
+
+
+def _if_known(value: object, read: ValidatorFunctionWrapHandler) -> Outcome | None:
+    # A newer facilitator may know reasons that this client does not; the history tells them in plain words, too.
+    try:
+        return read(value)
+    except ValidationError:
+        return None
 
 
 class _Message(BaseModel):
@@ -89,7 +106,7 @@ class HordeDetails(_Message):
     image_digest: str | None = None
     cancelling: bool = False
     progress: Progress | None = None
-    outcome: Outcome | None = None
+    outcome: Annotated[Outcome | None, WrapValidator(_if_known)] = None
     fault: str | None = None
     stage_seconds: dict[str, float] = {}
     logs: dict[str, LogInfo] = {}

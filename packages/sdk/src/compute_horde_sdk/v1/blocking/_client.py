@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import JsonValue
 from compute_horde_sdk.v1._client import DEFAULT_FACILITATOR_URL
 from compute_horde_sdk.v1._client import ComputeHordeClient as AsyncClient
 from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._errors import ComputeHordeError
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
@@ -38,7 +40,7 @@ class ComputeHordeClient:
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
         self._client = AsyncClient(hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url)
-        self._thread = LoopThread()
+        self._thread = LoopThread(self._client.aclose)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
@@ -56,7 +58,7 @@ class ComputeHordeClient:
 
     def close(self) -> None:
         """Close all connections and end the background thread. The jobs go on."""
-        self._thread.close(self._client.aclose)
+        self._thread.close()
 
     def authenticate(self) -> None:
         """Log in now. Otherwise the first call does it."""
@@ -109,7 +111,8 @@ class ComputeHordeClient:
             while job := self._thread.run(following()):
                 yield self._wrapped(job)
         finally:
-            self._thread.run(jobs.aclose())
+            with suppress(ComputeHordeError):  # the client may be closed by now
+                self._thread.run(jobs.aclose())
 
     def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
         """Report that an executor forged a job's result, as a job on a trusted miner shows."""
