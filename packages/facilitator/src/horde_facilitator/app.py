@@ -14,6 +14,7 @@ from horde_facilitator.bus import LocalBus
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
+from horde_facilitator.guests import Guests
 from horde_facilitator.home import occupied, token_keys
 from horde_facilitator.migrations import bring_up_to_date
 from horde_facilitator.parts import Parts
@@ -70,6 +71,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             bus=bus,
             database=database,
             blobs=blobs,
+            guests=Guests(database, clock),
             nonces=Nonces(keys, settings.nonce_s),
             tokens=Tokens(keys, settings.token_s),
             big_bodies=asyncio.Semaphore(2),

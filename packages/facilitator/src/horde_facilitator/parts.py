@@ -8,6 +8,7 @@ from horde_facilitator.blobs import Blobs
 from horde_facilitator.bus import Bus
 from horde_facilitator.clock import Clock
 from horde_facilitator.database import Database
+from horde_facilitator.guests import Guests
 from horde_facilitator.settings import Settings
 
 
@@ -20,6 +21,7 @@ class Parts:
     bus: Bus
     database: Database
     blobs: Blobs
+    guests: Guests
     nonces: Nonces
     tokens: Tokens
     big_bodies: asyncio.Semaphore

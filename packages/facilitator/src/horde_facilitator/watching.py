@@ -12,7 +12,7 @@ from horde_core.wire.client import JobEvents, LogChunk
 from horde_facilitator.blobs import log_key
 from horde_facilitator.bus import job_topic, log_topic
 from horde_facilitator.clock import microseconds
-from horde_facilitator.inlining import log_views, read_log
+from horde_facilitator.inlining import Caps, inlined, log_views, read_log
 from horde_facilitator.parts import Parts
 from horde_facilitator.records import dossiers, jobs
 from horde_facilitator.records.values import Attempt, Entry, Job
@@ -20,6 +20,8 @@ from horde_facilitator.replies import progress_of, status_entry
 
 KEEP_ALIVE = b": keep-alive\n\n"
 CHUNK = 256 * 1024
+ENDED_LOG = 64 * 1024
+"""Characters of each log that go along with the end of a job."""
 
 
 def _event(message: BaseModel) -> bytes:
@@ -52,8 +54,8 @@ class _Watch:
             if job.uuid in entries or job.progress != self.watched[job.uuid].progress
         ]
 
-    def said(self, job: Job, entries: Sequence[Entry]) -> bytes:
-        """The event that tells the news of one job."""
+    def said(self, job: Job, entries: Sequence[Entry]) -> JobEvents:
+        """The news of one job."""
         watched = self.watched[job.uuid]
         event = JobEvents(
             job=job.uuid,
@@ -63,7 +65,7 @@ class _Watch:
         )
         watched.cursor += len(entries)
         watched.progress = job.progress
-        return _event(event)
+        return event
 
 
 async def watch(parts: Parts, owner: str, cursors: Mapping[str, int]) -> AsyncIterator[bytes]:
@@ -82,10 +84,13 @@ async def watch(parts: Parts, owner: str, cursors: Mapping[str, int]) -> AsyncIt
         while not listener.ended:
             if fresh:
                 for job, entries in await parts.database.read(partial(view.read, uuids=fresh)):
-                    yield view.said(job, entries)
-                    if job.status.is_end:
-                        listener.drop(job_topic(job.uuid))
-                        del view.watched[job.uuid]
+                    news = view.said(job, entries)
+                    if not job.status.is_end:
+                        yield _event(news)
+                        continue
+                    yield await _last_event(parts, owner, news)
+                    listener.drop(job_topic(job.uuid))
+                    del view.watched[job.uuid]
             woken = await listener.wait(settings.keep_alive_s)
             fresh = [topics[topic] for topic in woken]
             if not woken:
@@ -93,6 +98,17 @@ async def watch(parts: Parts, owner: str, cursors: Mapping[str, int]) -> AsyncIt
                 now_us = parts.clock.now().boot_us
                 if now_us - checked_us >= microseconds(settings.recheck_s):
                     fresh, checked_us = list(view.watched), now_us
+
+
+async def _last_event(parts: Parts, owner: str, news: JobEvents) -> bytes:
+    """The event that tells the end of a job; with the job itself, unless it left artifacts."""
+    dossier = await parts.database.read(lambda connection: dossiers.read(connection, owner, news.job, 0))
+    if dossier is None or dossier.more_artifacts:
+        return _event(news)
+    caps = Caps(artifact_bytes=0, log_characters=ENDED_LOG)
+    whole = [piece async for piece in inlined(dossier, parts.blobs, caps, parts.settings.limits.log_bytes)]
+    head = news.model_dump_json(exclude={"ended"})[:-1].encode()
+    return b'data: %s,"ended":%s}\n\n' % (head, b"".join(whole))
 
 
 async def follow(

@@ -167,7 +167,8 @@ class JobEvents(_Message):
     """One server-sent event: what is new of one job.
 
     `entries` are the history from `cursor` on; the next cursor is ``cursor + len(entries)``. `missing` says
-    that the caller has no such job.
+    that the caller has no such job. With the end of a job that left no artifacts comes the job object itself as
+    `ended`, with its output inside where that is short: it saves the usual job a request.
     """
 
     job: str
@@ -175,6 +176,7 @@ class JobEvents(_Message):
     entries: list[StatusEntry] = []
     progress: Progress | None = None
     missing: bool = False
+    ended: JobReply | None = None
 
 
 class LogChunk(_Message):

@@ -31,8 +31,7 @@ def _caller(role: str) -> Callable[[Request, Parts], Awaitable[str]]:
     async def caller(request: Request, parts: GivenParts) -> str:
         token = bearer(request.headers.get("Authorization"))
         hotkey = parts.tokens.hotkey(token, parts.clock.now().wall_us)
-        roles = await parts.database.read(lambda connection: people.roles(connection, hotkey))
-        if role not in roles:
+        if role not in await parts.guests.roles(hotkey):
             raise NotAllowed(f"The hotkey {hotkey} is not allowed here as {role}.")
         return hotkey
 
