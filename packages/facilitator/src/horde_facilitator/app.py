@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -29,7 +28,7 @@ def create_app(parts: Parts) -> FastAPI:
     """The application that answers requests with these parts."""
     app = FastAPI(
         title="ComputeHorde facilitator",
-        version=version("compute-horde-facilitator"),
+        version=health.VERSION,
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,

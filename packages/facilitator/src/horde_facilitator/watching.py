@@ -12,6 +12,7 @@ from horde_core.wire.client import JobEvents, LogChunk
 from horde_facilitator.blobs import log_key
 from horde_facilitator.bus import job_topic, log_topic
 from horde_facilitator.clock import microseconds
+from horde_facilitator.errors import StoreError
 from horde_facilitator.inlining import Caps, inlined, log_views, read_log
 from horde_facilitator.parts import Parts
 from horde_facilitator.records import dossiers, jobs
@@ -101,12 +102,16 @@ async def watch(parts: Parts, owner: str, cursors: Mapping[str, int]) -> AsyncIt
 
 
 async def _last_event(parts: Parts, owner: str, news: JobEvents) -> bytes:
-    """The event that tells the end of a job; with the job itself, unless it left artifacts."""
+    """The event that tells the end of a job; with the job itself, unless it left artifacts or cannot be read."""
     dossier = await parts.database.read(lambda connection: dossiers.read(connection, owner, news.job, 0))
     if dossier is None or dossier.more_artifacts:
         return _event(news)
     caps = Caps(artifact_bytes=0, log_characters=ENDED_LOG)
-    whole = [piece async for piece in inlined(dossier, parts.blobs, caps, parts.settings.limits.log_bytes)]
+    body = inlined(dossier, parts.blobs, caps, parts.settings.limits.log_bytes)
+    try:
+        whole = [piece async for piece in body]
+    except StoreError:
+        return _event(news)  # the end is told all the same
     head = news.model_dump_json(exclude={"ended"})[:-1].encode()
     return b'data: %s,"ended":%s}\n\n' % (head, b"".join(whole))
 
