@@ -37,6 +37,14 @@ def test_output_passes_through_untouched_and_the_exit_code_is_the_containers(hor
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "why\n")
 
 
+def test_a_job_whose_reader_goes_away_is_stopped(up, image):
+    """As `yes | head -1` stops a program that runs here."""
+    command = f"{HORDE} run -q {image} sh -c 'while :; do echo y; done' | head -1; exit ${{PIPESTATUS[0]}}"
+    env = {**os.environ, "COMPUTE_HORDE_CONFIG": str(up.config)}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (130, "y\n"), done.stderr
+
+
 def test_everything_after_the_image_goes_to_the_container(horde, image):
     """Also what looks like an option of ours, an empty argument and a lone `--`."""
     args = ["--help", "-d", "--", "", "--json", "a b", "-e", "X=$Y"]

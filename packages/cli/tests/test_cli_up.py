@@ -26,8 +26,8 @@ def pids(up: Horde) -> dict[str, int]:
 
 
 def horde(up: Horde, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [HORDE, *args, "--config", str(up.config)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, "COMPUTE_HORDE_CONFIG": str(up.config)}
+    return subprocess.run([HORDE, *args], capture_output=True, text=True, check=False, env=env)
 
 
 def test_ready_means_that_a_published_clients_wallet_opens_and_secrets_are_the_owners(up):
@@ -60,7 +60,9 @@ def test_a_directory_outlives_crashes_and_ctrl_c(image, tmp_path, containers_of)
             os.kill(old, signal.SIGKILL)
             assert "starting it again" in first.wait_for_line(f"horde: the {role} was killed by SIGKILL")
             wait_until(f"a new {role}", lambda role=role, old=old: pids(first).get(role, old) != old)
+        wait_until("the facilitator to be back", lambda: horde(first, "jobs").returncode == 0)
         uuid = horde(first, "run", "-d", image, "sh", "-c", "echo up; sleep 3").stdout.strip()
+        assert uuid
         wait_until("the job to run", lambda: horde(first, "logs", uuid).stdout == "up\n", timeout=60)
         processes = descendants(first.process.pid)
         assert first.stop(signal.SIGINT) == 0

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -222,6 +222,21 @@ def serving(*address: str | int, context: ssl.SSLContext | None = None) -> Itera
             server.released.set()
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def neighbours(address: str) -> Iterator[tuple[Server, Server]]:
+    """Two servers on one port: one on 127.0.0.1, one on another address of this machine."""
+    with ExitStack() as stack:
+        for _ in range(50):
+            server = stack.enter_context(serving())
+            try:
+                pair = server, stack.enter_context(serving(address, server.port))
+            except OSError:  # somebody else has this port there
+                continue
+            yield pair
+            return
+        pytest.fail("no port is free on both addresses")
 
 
 async def download(server: Server, url: str, *, limit: int = 1 << 30, sha256: str | None = None) -> bytes:
@@ -504,10 +519,10 @@ async def test_no_spelling_of_a_forbidden_place_is_ever_connected_to(server: Ser
 
 
 @pytest.mark.parametrize("url", [url for url in HOSTILE if not url.startswith("//") and url])
-async def test_no_redirect_leads_to_a_forbidden_place(server: Server, url: str) -> None:
+async def test_no_redirect_leads_to_a_forbidden_place(url: str) -> None:
     """The first server is open to the job, on an address of its own; the second, on the same port, is not."""
-    location = url.format(port=server.port).encode().decode("latin-1").replace("\r\n", "")
-    with serving("127.0.0.2", server.port) as opened:
+    with neighbours("127.0.0.2") as (server, opened):
+        location = url.format(port=server.port).encode().decode("latin-1").replace("\r\n", "")
         opened.answers["/to"] = plain(f"Location: {location}", status="301 Moved")
         with pytest.raises(JobFailure) as failed:
             await fetch(
@@ -520,7 +535,7 @@ async def test_no_redirect_leads_to_a_forbidden_place(server: Server, url: str) 
             )
         assert failed.value.reason is Reason.DOWNLOAD_FAILED
         assert opened.requests
-    assert server.connections == 0
+        assert server.connections == 0
 
 
 async def test_a_refusal_names_the_kind_of_place_and_the_operators_option(server: Server) -> None:
@@ -581,11 +596,9 @@ async def test_a_name_that_the_operator_opened_opens_its_addresses_for_that_name
     assert server.connections == 2
 
 
-async def test_of_several_addresses_only_the_open_one_is_connected_to(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolving(monkeypatch, f"data.test:{server.port}:127.0.0.3,127.0.0.1")
-    with serving("127.0.0.3", server.port) as shut:
+async def test_of_several_addresses_only_the_open_one_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    with neighbours("127.0.0.3") as (server, shut):
+        resolving(monkeypatch, f"data.test:{server.port}:127.0.0.3,127.0.0.1")
         assert await download(server, server.url("/file", "data.test")) == CONTENT
         assert shut.connections == 0
 

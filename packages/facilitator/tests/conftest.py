@@ -273,7 +273,9 @@ class Served:
 
     def client(self) -> httpx2.AsyncClient:
         limits = httpx2.Limits(max_connections=None)
-        client = httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=DEADLINE_S, limits=limits)
+        client = httpx2.AsyncClient(
+            base_url=self.url, trust_env=False, verify=False, timeout=DEADLINE_S, limits=limits
+        )
         self.clients.append(client)
         return client
 

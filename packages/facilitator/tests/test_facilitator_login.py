@@ -5,12 +5,15 @@ import stat
 
 import jwt
 import pytest
+from sqlalchemy import delete
 
+from horde_facilitator import database
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.clock import SECOND
 from horde_facilitator.errors import NotAuthenticated, StartError
 from horde_facilitator.home import occupied
 from horde_facilitator.keyring import Keyring
+from horde_facilitator.tables import hotkeys
 
 NOBODY = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 
@@ -56,6 +59,22 @@ async def test_a_hotkey_on_no_list_is_refused(served):
     stranger.hotkey = type(stranger.hotkey).create_from_uri("//stranger")
     answer = await stranger.http.post("/auth/login", json=await stranger.login_body())
     assert (answer.status_code, answer.json()) == (400, {"error": "Hotkey not allowed"})
+
+
+async def test_a_hotkey_that_is_taken_off_its_list_is_refused_soon(serving, shifted_clock):
+    """Its token is still good, but what it asks is answered with 403 a moment later."""
+    clock = shifted_clock()
+    async with serving(clock) as served:
+        user = await served.user()
+        assert (await user.get("/api/v1/jobs/")).status_code == 200
+        engine = database.engine(served.settings.data / "db.sqlite3")
+        with engine.begin() as connection:
+            connection.execute(delete(hotkeys).where(hotkeys.c.hotkey == user.hotkey.ss58_address))
+        engine.dispose()
+        clock.boot_shift_us += 3 * SECOND
+        answer = await user.get("/api/v1/jobs/")
+        assert answer.status_code == 403
+        assert user.hotkey.ss58_address in answer.json()["detail"]
 
 
 async def test_a_nonce_expires(serving, shifted_clock):

@@ -70,6 +70,7 @@ async def test_jobs_of_others_do_not_exist(user, served, executor):
             "entries": [],
             "progress": None,
             "missing": True,
+            "ended": None,
         }
 
 

@@ -168,7 +168,7 @@ def test_every_history_is_a_path_of_the_table(template):
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
     run_state_machine_as_test(
         Records,
-        settings=settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=checks),
+        settings=settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=checks),
     )
 
 

@@ -44,6 +44,20 @@ async def test_a_resumed_stream_repeats_nothing(user, executor):
         assert event["entries"][-1]["status"] == "completed"
 
 
+async def test_the_last_event_brings_a_short_result_along(user, executor):
+    """The end of a job without artifacts needs no further request; with artifacts the job is asked for."""
+    for artifacts in ({}, {"/artifacts/x": b"x"}):
+        job = await user.create()
+        await (await executor.hold()).run(b"out\n", artifacts)
+        async with user.watch({job: 0}) as events:
+            event = await anext(events)
+        if artifacts:
+            assert event["ended"] is None
+        else:
+            assert event["ended"] == await user.job(job)
+            assert event["ended"]["stdout"] == "out\n"
+
+
 async def test_a_thousand_jobs_on_one_stream(user, executor):
     """One stream watches a thousand jobs, and tells the end of the one that ends."""
     job = await user.create()

@@ -27,13 +27,22 @@ def directory(tmp_path_factory):
 
 
 @pytest.mark.parametrize("make", [ComputeHordeClient.from_config, blocking.ComputeHordeClient.from_config])
-def test_argument_then_variable_then_the_users_own_place(directory, tmp_path, monkeypatch, make):
+def test_argument_then_variable_then_the_users_own_place_then_what_horde_up_wrote(
+    directory, tmp_path, monkeypatch, make
+):
     """Each wins over the next; relative wallets are meant from where the file is."""
     other = tmp_path / "compute-horde" / "client.toml"
     other.parent.mkdir()
     other.write_text(GOOD.replace("8700", "1").replace('"wallets"', f'"{directory}/wallets"'))
+    written = tmp_path / "data" / "compute-horde" / "client.toml"
+    written.parent.mkdir(parents=True)
+    written.write_text(other.read_text().replace(":1/", ":2/"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for variable in ("COMPUTE_HORDE_CONFIG", "COMPUTE_HORDE_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert make().facilitator_url == "http://127.0.0.1:2/"
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("COMPUTE_HORDE_CONFIG", raising=False)
     assert make().facilitator_url == "http://127.0.0.1:1/"
     monkeypatch.setenv("COMPUTE_HORDE_CONFIG", str(directory / "client.toml"))
     assert make().facilitator_url == "http://127.0.0.1:8700/"

@@ -89,6 +89,21 @@ async def test_every_bad_end_says_why_where_and_whose_fault(client, original, sp
     )  # fmt: skip
 
 
+async def test_a_reason_that_is_newer_than_the_client_is_told_all_the_same(client, original, spec):
+    """The outcome cannot be read, the history can."""
+    job = await client.create_job(spec())
+    outcome = {"kind": "failed", "stage": "execution", "reason": "too_hot", "message": "m"}
+    original.advance(
+        job.uuid,
+        "horde_failed",
+        metadata={"horde_failure_details": {"reason": "too_hot", "message": "cool it", "reported_by": "executor"}},
+        horde={"attempt": 2, "outcome": outcome},
+    )
+    found = (await client.get_jobs())[0]
+    assert (found.error.reason, found.error.message, found.error.fault) == ("too_hot", "cool it", "horde")
+    assert found.attempts == 2
+
+
 async def test_waiting_can_have_a_limit(client, original, spec):
     """Zero is answered at once and asks nothing; the error is a TimeoutError; a job that has ended raises none."""
     job = await client.create_job(spec())

@@ -99,37 +99,18 @@ def executor_run(
 @app.command(context_settings=_UNTOUCHED)
 def run(
     *,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")],
-    args: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="All that follows goes to the container.")
-    ] = None,
-    executor_class: Annotated[
-        str, typer.Option("--class", metavar="CLASS", help="The kind of machine.")
-    ] = TEST_CLASS,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="/volume/PATH=SOURCE", help="A file, directory or URL. Repeatable."),
-    ] = None,
-    artifacts: Annotated[
-        Path | None, typer.Option("--artifacts", metavar="DIR", help="Save the job's artifacts here.")
-    ] = None,
-    artifacts_dir: Annotated[
-        str, typer.Option("--artifacts-dir", metavar="PATH", help="Where the container writes them.")
-    ] = "/artifacts",
-    env: Annotated[
-        list[str] | None,
-        typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
-    ] = None,
-    namespace: Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")] = "",
-    priority: Annotated[
-        int, typer.Option("--priority", min=-10, max=10, help="Among your own jobs: the greater first.")
-    ] = 0,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option("--limit", metavar="STAGE=TIME,…", help="For download, execution and upload: 90, 10m, 2h."),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the UUID and leave the job.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the job's output.")] = False,
+    image: options.Image,
+    args: options.Args = None,
+    executor_class: options.Class = TEST_CLASS,
+    inputs: options.Input = None,
+    artifacts: options.Artifacts = None,
+    artifacts_dir: options.ArtifactsDir = "/artifacts",
+    env: options.Env = None,
+    namespace: options.Namespace = "",
+    priority: options.Priority = 0,
+    limit: options.Limit = None,
+    detach: options.Detach = False,
+    quiet: options.Quiet = False,
     as_json: options.Json = False,
     facilitator: options.Facilitator = None,
     hotkey: options.Hotkey = None,

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from pathlib import Path
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeError, ComputeHordeNotFoundError
-from horde_cli import places
 from horde_cli.errors import BadUsage, HotkeyError, NoSuchJob, NotConfigured, ServiceError
 from horde_cli.hotkeys import open_hotkey
 from horde_core.signing import Signer
@@ -58,11 +57,10 @@ def client_for(wanted: Wanted) -> ComputeHordeClient:
     if hotkey and wanted.facilitator:
         # Without a validator of its own a horde goes by the hotkey of its user.
         return _client(wanted.facilitator, hotkey, wanted.validator or hotkey.ss58_address)
-    file = wanted.config or _found()
     try:
-        written = ComputeHordeClient.from_config(file)
+        written = ComputeHordeClient.from_config(wanted.config)
     except ComputeHordeError as error:
-        raise NotConfigured(str(error)) from error
+        raise NotConfigured(str(error), "use horde up, or --config, or --facilitator and --hotkey") from error
     return _client(
         wanted.facilitator or written.facilitator_url,
         hotkey or written.hotkey,
@@ -89,15 +87,6 @@ def translated() -> Generator[None]:
         if refused or isinstance(error, ValueError):
             raise BadUsage(str(error)) from error
         raise ServiceError(str(error), "horde doctor may tell more") from error
-
-
-def _found() -> Path:
-    for place in places.client_configs():
-        if place.is_file():
-            return place
-    raise NotConfigured(
-        "no horde is known", "start one with: horde up; or name one with --config, or --facilitator and --hotkey"
-    )
 
 
 def _named(path: Path) -> Signer:

@@ -5,14 +5,26 @@ Elsewhere each step is a line.
 """
 
 import sys
+import time
 from contextlib import suppress
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress_bar import ProgressBar
+from rich.text import Text
 
 from compute_horde_sdk.v1 import ComputeHordeJob, ComputeHordeJobStatus, ComputeHordeJobStatusEntry
 from horde_cli.view import plain
 
+QUIET_S = 5.0
 STEPS = {
     ComputeHordeJobStatus.SENT: "sent",
     ComputeHordeJobStatus.RECEIVED: "queued",
@@ -54,17 +66,27 @@ class Display:
 
 
 class Lines(Display):
-    """Each step as a line, for logs and pipes."""
+    """Each step as a line, for logs and pipes; of a long one also how far it is, from time to time."""
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
 
     def say(self, text: str) -> None:
         """A line."""
         tell(text)
+        self._told_at = time.monotonic()
 
     def step(self, entry: ComputeHordeJobStatusEntry) -> None:
         """A line for each status on the way."""
         if entry.status in STEPS:
             again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
-            tell(STEPS[entry.status] + again)
+            self.say(STEPS[entry.status] + again)
+
+    def look(self, job: ComputeHordeJob) -> None:
+        """A line with the stage's own words and numbers, if there was none for some seconds."""
+        progress = job.progress
+        if progress and progress.total and time.monotonic() - self._told_at >= QUIET_S:
+            self.say(f"{progress.message or progress.stage}: {100 * (progress.done or 0) // progress.total} %")
 
 
 class Terminal(Display):
@@ -72,10 +94,10 @@ class Terminal(Display):
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            SpinnerColumn(),
+            SpinnerColumn(finished_text="⠿"),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
+            _Bar(),
+            _Amount(),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -94,7 +116,8 @@ class Terminal(Display):
         """A new stage starts with an empty bar. Between the first output and the end the line stays away."""
         is_over = entry.status is ComputeHordeJobStatus.EXECUTION_DONE
         if entry.status in STEPS and (is_over or not self._has_output):
-            self._progress.reset(self._task, description=STEPS[entry.status], total=None)
+            self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(STEPS[entry.status], total=None)
             self._show()
 
     def look(self, job: ComputeHordeJob) -> None:
@@ -119,3 +142,17 @@ class Terminal(Display):
         if not self._is_shown and not self._in_line:
             self._progress.start()
             self._is_shown = True
+
+
+class _Bar(BarColumn):
+    """Nothing while it is unknown how much there is to do."""
+
+    def render(self, task: Task) -> ProgressBar:
+        return super().render(task) if task.total else ProgressBar(total=0, width=0)
+
+
+class _Amount(DownloadColumn):
+    """Nothing while it is unknown how much there is to do."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total else Text()

@@ -48,3 +48,33 @@ AllowEgress = Annotated[
     list[str] | None,
     typer.Option("--allow-egress", metavar="HOST:PORT", help="A private address that inputs may use. Repeatable."),
 ]
+
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")]
+Args = Annotated[
+    list[str] | None, typer.Argument(metavar="ARGS", help="Everything that follows goes to the container.")
+]
+Class = Annotated[str, typer.Option("--class", metavar="CLASS", help="The kind of machine.")]
+Input = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="/volume/PATH=SOURCE", help="A file, directory or URL. Repeatable."),
+]
+Artifacts = Annotated[
+    Path | None, typer.Option("--artifacts", metavar="DIR", help="Save the job's artifacts here.")
+]
+ArtifactsDir = Annotated[
+    str, typer.Option("--artifacts-dir", metavar="PATH", help="Where the container writes them.")
+]
+Env = Annotated[
+    list[str] | None,
+    typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
+]
+Namespace = Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")]
+Priority = Annotated[
+    int, typer.Option("--priority", min=-10, max=10, help="Among your own jobs: the greater first.")
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="STAGE=TIME,…", help="For download, execution and upload: 90, 10m, 2h."),
+]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the UUID and leave the job.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but the job's output.")]

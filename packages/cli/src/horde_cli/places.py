@@ -13,11 +13,6 @@ def data_directory() -> Path:
     return Path(chosen).expanduser() if chosen else _xdg("XDG_DATA_HOME", ".local/share") / APP
 
 
-def client_configs() -> tuple[Path, ...]:
-    """Where a client.toml is looked for when none is named: the user's own, then that of a `horde up`."""
-    return _xdg("XDG_CONFIG_HOME", ".config") / APP / "client.toml", data_directory() / "client.toml"
-
-
 def _xdg(variable: str, below_home: str) -> Path:
     # The specification says that a relative path is to be ignored.
     place = os.environ.get(variable, "")

@@ -93,7 +93,7 @@ async def execute(
     `facilitator_url` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
 
     Raises:
-        StartError: there is no container engine, the facilitator refuses us, or the directory is in use.
+        StartError: there is no engine, the facilitator refuses this executor, or the directory is in use.
     """
     from horde_executor.agent import run
     from horde_executor.errors import ExecutorError

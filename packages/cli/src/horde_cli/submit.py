@@ -149,8 +149,9 @@ async def _pass_output(job: ComputeHordeJob, shown: Display) -> None:
             try:
                 pass_on(piece.stream, piece.data)
             except BrokenPipeError:
-                # Its results may still be wanted, and its exit code is.
-                tell(f"nobody reads the output any more; job {job.uuid} goes on")
+                # A program that ran here would be stopped by this, too.
+                tell("nobody reads the output any more; stopping the job")
+                await job.cancel()
                 return
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
@@ -27,6 +26,7 @@ from horde_facilitator.bus import LocalBus
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
+from horde_facilitator.guests import Guests
 from horde_facilitator.home import occupied
 from horde_facilitator.keyring import Keyring
 from horde_facilitator.migrations import bring_up_to_date
@@ -43,7 +43,7 @@ def create_app(parts: Parts) -> FastAPI:
     """The application that answers requests with these parts."""
     app = FastAPI(
         title="ComputeHorde facilitator",
-        version=version("compute-horde-facilitator"),
+        version=health.VERSION,
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -86,6 +86,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             database=database,
             blobs=blobs,
             keys=keys,
+            guests=Guests(database, clock),
             nonces=Nonces(keys, settings.nonce_s),
             tokens=Tokens(keys, settings.token_s),
             logins=Pace("logins of this hotkey", settings.login_burst, settings.login_per_s),

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from functools import lru_cache
 
 import jwt
 
@@ -13,6 +14,7 @@ from horde_facilitator.keyring import Keyring
 
 AUDIENCE = "compute-horde-facilitator"
 ALGORITHM = "HS256"
+REMEMBERED = 4096
 MISSING = "Authentication credentials were not provided."
 BAD_FORMAT = "Invalid token header format."
 BAD_ENCODING = "Invalid token header encoding."
@@ -53,6 +55,7 @@ class Tokens:
     def __init__(self, keys: Keyring, lifetime_s: int) -> None:
         self._keys = keys
         self._lifetime_s = lifetime_s
+        self._read = lru_cache(REMEMBERED)(self._decode)
 
     def make(self, hotkey: str, now_us: int) -> str:
         """A token for a hotkey, valid from now on for its lifetime."""
@@ -66,7 +69,14 @@ class Tokens:
         Raises:
             NotAuthenticated: the token is not ours, is no token, or has expired.
         """
-        for key in self._keys.accepted(now_us):
+        subject, expires_us = self._read(token)
+        if expires_us <= now_us:
+            raise NotAuthenticated(EXPIRED)
+        return subject
+
+    def _decode(self, token: str) -> tuple[str, int]:
+        """Whose token it is and when it expires: what never changes of a token, so it is worth remembering."""
+        for key in self._keys.every:
             try:
                 claims = jwt.decode(
                     token,
@@ -77,8 +87,7 @@ class Tokens:
                 )
             except jwt.InvalidTokenError:
                 continue
-            if int(claims["exp"]) * SECOND > now_us:
-                return str(claims["sub"])
+            return str(claims["sub"]), int(claims["exp"]) * SECOND
         raise NotAuthenticated(EXPIRED)
 
 

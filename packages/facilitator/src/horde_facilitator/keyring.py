@@ -59,6 +59,11 @@ class Keyring:
         """The key that signs."""
         return self._keys[0].secret
 
+    @property
+    def every(self) -> list[bytes]:
+        """All keys, the newest first. A token expires before its key is no longer accepted."""
+        return [key.secret for key in self._keys]
+
     def accepted(self, now_us: int) -> list[bytes]:
         """The keys whose signatures count now."""
         return [key.secret for key in self._living(now_us)]

@@ -8,6 +8,7 @@ from horde_facilitator.blobs import Blobs
 from horde_facilitator.bus import Bus
 from horde_facilitator.clock import Clock
 from horde_facilitator.database import Database
+from horde_facilitator.guests import Guests
 from horde_facilitator.keyring import Keyring
 from horde_facilitator.pace import Pace
 from horde_facilitator.settings import Settings
@@ -26,6 +27,7 @@ class Parts:
     bus: Bus
     database: Database
     blobs: Blobs
+    guests: Guests
     keys: Keyring
     nonces: Nonces
     tokens: Tokens

@@ -75,10 +75,12 @@ class Reconciler:
     async def tick(self) -> None:
         """Do once what is due."""
         now = self._clock.now()
-        if await self._database.read(lambda connection: self._due(connection, now)):
+        actions, gone = await self._database.read(lambda c: (self._due(c, now), sweep.dropped(c)))
+        if actions:
             for action in await self._database.write(lambda tx: self._act(tx, now)):
                 log.info("%s", describe(action))
-        await self._clear_blobs()
+        if gone:
+            await self._clear_blobs(gone)
 
     def _was_away(self, last: Now, now: Now) -> bool:
         """Whether so long a time passed between two ticks that leases may have run out unheard."""
@@ -119,9 +121,7 @@ class Reconciler:
                 outcome = deadline_exceeded(Stage.EXECUTION)
                 endings.end_held(tx, held, End.ENDED, outcome, now, reported_by="facilitator")
 
-    async def _clear_blobs(self) -> None:
-        gone = await self._database.read(sweep.dropped)
+    async def _clear_blobs(self, gone: Sequence[tuple[str, int]]) -> None:
         for job, attempt in gone:
             await self._blobs.delete(attempt_prefix(job, attempt))
-        if gone:
-            await self._database.write(lambda tx: sweep.forget_blobs(tx, gone))
+        await self._database.write(lambda tx: sweep.forget_blobs(tx, gone))

@@ -58,7 +58,7 @@ class Settings:
     long_poll_s: float = 25
     keep_alive_s: float = 10
     recheck_s: float = 30
-    tick_s: float = 0.5
+    tick_s: float = 1
     sweep_s: float = 60
 
     def weight(self, executor_class: str) -> int:

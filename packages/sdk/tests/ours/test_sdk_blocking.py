@@ -1,5 +1,7 @@
 """The blocking client against our facilitator."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -28,7 +30,8 @@ def test_all_of_it_without_await(url, hotkey, spec, by_hand):
         assert (len(attempts), last.status.is_successful()) == (2, True)
         assert client.get_job(job.uuid).result == job.result
         assert [found.uuid for found in client.get_jobs(page_size=1)] == [last.uuid]
-        assert next(client.iter_jobs()).uuid == last.uuid
+        all_jobs = client.iter_jobs()
+        assert next(all_jobs).uuid == last.uuid
 
         queued = client.create_job(spec())
         with pytest.raises(ComputeHordeJobTimeoutError):
@@ -39,3 +42,32 @@ def test_all_of_it_without_await(url, hotkey, spec, by_hand):
         assert queued.error.reason == "cancelled"
     with pytest.raises(ComputeHordeError, match="closed"):
         client.get_jobs()
+    with pytest.raises(ComputeHordeError, match="closed"):
+        next(job.logs())
+    all_jobs.close()
+
+
+def test_a_program_that_closes_nothing_ends_all_the_same(url, hotkey):
+    """In order and without a word, although a stream is open."""
+    program = """
+import sys
+from bittensor_wallet import Keypair
+from compute_horde_sdk.v1.blocking import ComputeHordeClient, ComputeHordeJobSpec
+client = ComputeHordeClient(Keypair.create_from_uri("//Alice"), "v", facilitator_url=sys.argv[1])
+job = client.create_job(ComputeHordeJobSpec("always_on.test", "x", "a/b:1", 1, 1, 1))
+lines = job.logs()
+try:
+    job.wait(timeout=0.1)
+except TimeoutError:
+    job.cancel()
+print(next(lines, "nothing"))
+client.create_job(ComputeHordeJobSpec("always_on.test", "x", "a/b:1", 1, 1, 1)).cancel()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("nothing\n", "", 0)

@@ -45,8 +45,8 @@ async def test_a_job_goes_from_the_specification_to_the_whole_result(ours, execu
     assert proxy.count("POST /api/v1/events/") == 1
 
 
-async def test_the_usual_job_costs_three_requests(ours, executor, proxy, spec):
-    """One to create it, one stream of events, and one for the end with its output."""
+async def test_the_usual_job_costs_two_requests(ours, executor, proxy, spec):
+    """One to create it, and one stream of events, of which the last brings the output along."""
     await ours.authenticate()
     before = len(proxy.requests)
     job = await ours.create_job(spec())
@@ -57,8 +57,18 @@ async def test_the_usual_job_costs_three_requests(ours, executor, proxy, spec):
     assert proxy.requests[before:] == [
         "POST /api/v1/job-docker/",
         "POST /api/v1/events/",
-        f"GET /api/v1/jobs/{job.uuid}/",
     ]
+
+
+async def test_a_long_output_is_fetched_by_itself(ours, executor, proxy, spec):
+    """What does not fit into the last event is asked for, whole."""
+    job = await ours.create_job(spec())
+    waiting = asyncio.create_task(job.wait(30))
+    await executor.run(Succeeded(exit_code=0), b"x" * 100_000)
+    await waiting
+    assert job.result.stdout == "x" * 100_000
+    assert job.result.truncated == []
+    assert proxy.count(f"GET /api/v1/jobs/{job.uuid}/") == 1
 
 
 async def test_a_failure_is_told_with_stage_reason_fault_and_exit_code(ours, executor, spec):

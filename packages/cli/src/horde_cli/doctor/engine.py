@@ -93,7 +93,11 @@ def _connect(address: str) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost", timeout=ANSWER_S)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(ANSWER_S)
-        connection.sock.connect(parts.path)
+        try:
+            connection.sock.connect(parts.path)
+        except OSError:
+            connection.close()
+            raise
         return connection
     if parts.scheme in ("tcp", "http"):
         return http.client.HTTPConnection(parts.hostname or "", parts.port or 2375, timeout=ANSWER_S)

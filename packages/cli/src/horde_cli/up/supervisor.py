@@ -25,6 +25,7 @@ STOP_FACILITATOR_S = 8.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class StartFailedError(Exception):
@@ -41,7 +42,7 @@ def main() -> int:
         supervisor = Supervisor(json.load(plan))
     try:
         supervisor.serve()
-    except StartFailedError as error:
+    except (StartFailedError, OSError) as error:
         tell(str(error))
         return 1
     except StopAskedError:
@@ -62,6 +63,11 @@ def pause_before_restart(previous_s: float, lived_s: float) -> float:
     if lived_s >= STEADY_S or previous_s == 0:
         return FIRST_PAUSE_S
     return min(previous_s * 2, LONGEST_PAUSE_S)
+
+
+def own_url(url: str) -> str:
+    """Where this machine reaches a facilitator that may listen on every address it has."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 class Supervisor:
@@ -89,7 +95,7 @@ class Supervisor:
         """
         self._facilitator.start(self._lock)
         self._executor.start(self._lock)  # it loads its code while the facilitator starts
-        url = self._wait_until_ready(self._facilitator)
+        url = own_url(self._wait_until_ready(self._facilitator))
         # A port that the system chose is kept over restarts, or clients would lose their facilitator.
         self._facilitator.settings["port"] = int(url.rstrip("/").rsplit(":", 1)[1])
         self._executor.send(url)
@@ -138,6 +144,8 @@ class Supervisor:
         self._directory.say_running(url)
         with contextlib.suppress(OSError):
             print(f"ready {url}", flush=True)
+        if self._facilitator.settings["host"] not in LOOPBACK:
+            tell("nothing on the way to it is encrypted; let nobody else into that network")
         tell("all classes are served by this machine, unverified")
         tell(f"config {self._directory.client_config}; Ctrl-C stops")
 

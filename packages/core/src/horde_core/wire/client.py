@@ -8,7 +8,16 @@ under `horde`.
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from horde_core.outcomes import Outcome
 from horde_core.wire.executor import ArtifactEntry, LeftOut
@@ -27,6 +36,14 @@ def _printed(time: datetime) -> str:
 
 Timestamp = Annotated[datetime, PlainSerializer(_printed, when_used="json")]
 """Printed in UTC, with microseconds and ``Z``, always: so that texts sort as times do."""
+
+
+def _if_known(value: object, read: ValidatorFunctionWrapHandler) -> Outcome | None:
+    # A newer facilitator may know reasons that this client does not; the history tells them in plain words, too.
+    try:
+        return read(value)
+    except ValidationError:
+        return None
 
 
 class _Message(BaseModel):
@@ -91,7 +108,7 @@ class HordeDetails(_Message):
     image_digest: str | None = None
     cancelling: bool = False
     progress: Progress | None = None
-    outcome: Outcome | None = None
+    outcome: Annotated[Outcome | None, WrapValidator(_if_known)] = None
     fault: str | None = None
     stage_seconds: dict[str, float] = {}
     logs: dict[str, LogInfo] = {}
@@ -154,7 +171,8 @@ class JobEvents(_Message):
     """One server-sent event: what is new of one job.
 
     `entries` are the history from `cursor` on; the next cursor is ``cursor + len(entries)``. `missing` says
-    that the caller has no such job.
+    that the caller has no such job. With the end of a job that left no artifacts comes the job object itself as
+    `ended`, with its output inside where that is short: it saves the usual job a request.
     """
 
     job: str
@@ -162,6 +180,7 @@ class JobEvents(_Message):
     entries: list[StatusEntry] = []
     progress: Progress | None = None
     missing: bool = False
+    ended: JobReply | None = None
 
 
 class LogChunk(_Message):

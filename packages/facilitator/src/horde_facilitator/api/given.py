@@ -12,7 +12,6 @@ from horde_core.wire.operator import Role
 from horde_facilitator.auth import bearer
 from horde_facilitator.errors import BadRequest, NotAllowed, TooLarge
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import people
 
 INLINE = 64 * 1024
 """Bodies up to this size are parsed on the event loop; larger ones in a thread."""
@@ -32,7 +31,7 @@ def _caller(*allowed: Role) -> Callable[[Request, Parts], Awaitable[str]]:
     async def caller(request: Request, parts: GivenParts) -> str:
         token = bearer(request.headers.get("Authorization"))
         hotkey = parts.tokens.hotkey(token, parts.clock.now().wall_us)
-        roles = await parts.database.read(lambda connection: people.roles(connection, hotkey))
+        roles = await parts.guests.roles(hotkey)
         if roles.isdisjoint(allowed):
             raise NotAllowed(f"The hotkey {hotkey} is not allowed here as {allowed[0]}.")
         return hotkey

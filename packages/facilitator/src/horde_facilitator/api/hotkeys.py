@@ -46,6 +46,7 @@ async def add(hotkey: str, role: Role, parts: GivenParts, _operator: Operator) -
     check_address(hotkey)
     now_us = parts.clock.now().wall_us
     await parts.database.write(lambda tx: people.admit(tx, role, [hotkey], now_us))
+    parts.guests.forget(hotkey)
     return Response(status_code=204)
 
 
@@ -54,6 +55,7 @@ async def remove(hotkey: str, role: Role, parts: GivenParts, _operator: Operator
     """Take a role from a hotkey. Its token is worth nothing for that role from now on."""
     if not await parts.database.write(lambda tx: people.dismiss(tx, role, hotkey)):
         raise NotFound(f"{hotkey} does not have the role {role}.")
+    parts.guests.forget(hotkey)
     return Response(status_code=204)
 
 

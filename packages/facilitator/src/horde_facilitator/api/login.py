@@ -104,6 +104,7 @@ async def _login(request: Request, parts: Parts, body: LoginRequest, invitation:
 
     if not await parts.database.write(enter):
         raise BadRequest("Hotkey not allowed")
+    parts.guests.forget(body.hotkey)  # it may have been invited a moment after it was refused
     return parts.tokens.make(body.hotkey, now.wall_us)
 
 

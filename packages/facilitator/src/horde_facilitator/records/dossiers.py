@@ -38,10 +38,10 @@ class Dossier:
     more_artifacts: bool = False
 
 
-def read(connection: Connection, owner: str, uuid: str) -> Dossier | None:
-    """The whole dossier of one job, if the owner has it."""
+def read(connection: Connection, owner: str, uuid: str, artifact_cap: int | None = None) -> Dossier | None:
+    """The dossier of one job, if the owner has it; all of its artifacts, or so many."""
     job = job_records.find(connection, uuid, owner)
-    return _dossiers(connection, [job], None)[0] if job else None
+    return _dossiers(connection, [job], artifact_cap)[0] if job else None
 
 
 def read_page(

@@ -70,7 +70,8 @@ class ComputeHordeClient:
 
         Args:
             path: the file. None takes the one that the variable COMPUTE_HORDE_CONFIG names, or else
-                ``compute-horde/client.toml`` where the user's configuration is (``~/.config``).
+                ``compute-horde/client.toml`` where the user's configuration is (``~/.config``), or else the
+                one that `horde up` writes (below ``~/.local/share``).
 
         Raises:
             ComputeHordeError: the file is not there, or lacks something; the message names the file and the key.

@@ -21,6 +21,7 @@ from bittensor_wallet import Keypair, Wallet
 from compute_horde_sdk.v1._errors import ComputeHordeConfigError
 
 VARIABLE = "COMPUTE_HORDE_CONFIG"
+_FILE = Path("compute-horde", "client.toml")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ClientConfig:
 
 def read_config(path: str | os.PathLike[str] | None = None) -> ClientConfig:
     """Read the file that is named, or else the one in COMPUTE_HORDE_CONFIG, or else the user's own.
+
+    The user's own is in the place for configuration, or else in that for data, where `horde up` writes it.
 
     Raises:
         ComputeHordeConfigError: the file, a key in it or the hotkey cannot be used.
@@ -59,9 +62,16 @@ def _chosen(path: str | os.PathLike[str] | None) -> Path:
         return Path(path).expanduser()
     if named := os.environ.get(VARIABLE):
         return Path(named).expanduser()
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(home) if home.startswith("/") else Path.home() / ".config"
-    return base / "compute-horde" / "client.toml"
+    own = _xdg("XDG_CONFIG_HOME", ".config") / _FILE
+    horde = os.environ.get("COMPUTE_HORDE_DATA")
+    written = Path(horde).expanduser() / _FILE.name if horde else _xdg("XDG_DATA_HOME", ".local/share") / _FILE
+    return own if own.exists() else written
+
+
+def _xdg(variable: str, below_home: str) -> Path:
+    # The XDG specification says that a relative path is to be ignored.
+    place = os.environ.get(variable, "")
+    return Path(place) if place.startswith("/") else Path.home() / below_home
 
 
 def _toml(file: Path) -> dict[str, object]:

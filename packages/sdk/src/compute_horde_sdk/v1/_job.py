@@ -345,7 +345,10 @@ class ComputeHordeJob:
         # The end shows together with the result, so that a job which has ended always has one.
         self._history.extend(entry for entry in fresh if entry.status.is_in_progress())
         if fresh and not fresh[-1].status.is_in_progress():
-            await self._settle()
+            if news.ended and is_whole(news.ended):
+                self._absorb(news.ended, inlined(news.ended))
+            else:
+                await self._settle()
 
     async def _settle(self) -> None:
         """Fetch the end of a job that is said to have ended, unless somebody else did meanwhile."""

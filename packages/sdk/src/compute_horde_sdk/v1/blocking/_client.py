@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -12,6 +13,7 @@ from pydantic import JsonValue
 from compute_horde_sdk.v1._client import DEFAULT_FACILITATOR_URL
 from compute_horde_sdk.v1._client import ComputeHordeClient as AsyncClient
 from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._errors import ComputeHordeError
 from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
 from compute_horde_sdk.v1._search import Statuses
@@ -43,7 +45,7 @@ class ComputeHordeClient:
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
         self._client = AsyncClient(hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url)
-        self._thread = LoopThread()
+        self._thread = LoopThread(self._client.aclose)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
@@ -61,7 +63,7 @@ class ComputeHordeClient:
 
     def close(self) -> None:
         """Close all connections and end the background thread. The jobs go on."""
-        self._thread.close(self._client.aclose)
+        self._thread.close()
 
     def authenticate(self, invitation: str | None = None) -> None:
         """Log in now. Otherwise the first call does it."""
@@ -175,7 +177,8 @@ class ComputeHordeClient:
             while job := self._thread.run(following()):
                 yield self._wrapped(job)
         finally:
-            self._thread.run(jobs.aclose())
+            with suppress(ComputeHordeError):  # the client may be closed by now
+                self._thread.run(jobs.aclose())
 
     def usage(self, since: datetime | None = None) -> Usage:
         """What our jobs cost, and what is left of our allowances."""

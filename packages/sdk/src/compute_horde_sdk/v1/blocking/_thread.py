@@ -18,9 +18,13 @@ _END = object()
 
 
 class LoopThread:
-    """Runs coroutines for other threads. Starts at the first use; ends at `close`, or when nobody holds it."""
+    """Runs coroutines for other threads, and a last one at the end.
 
-    def __init__(self) -> None:
+    Starts at the first use. Ends at `close`, when nobody holds it any more, or with the program.
+    """
+
+    def __init__(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._last = last
         self._starting = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: weakref.finalize[..., LoopThread] | None = None
@@ -28,9 +32,11 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and return what it returns. An interruption of this thread cancels it."""
         try:
-            return self.run_telling(lambda _: work)
-        finally:
-            work.close()  # only of use if it could not be started
+            self._started()
+        except ComputeHordeError:
+            work.close()
+            raise
+        return self.run_telling(lambda _: work)
 
     def run_telling(self, work: Callable[[Say], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine that has things to be done in the calling thread, in order, while it goes on.
@@ -50,6 +56,7 @@ class LoopThread:
 
     def iterate(self, items: AsyncGenerator[T]) -> Generator[T]:
         """Hand over what an asynchronous generator yields, which may run ahead."""
+        loop = self._started()
         found = SimpleQueue[object]()
 
         async def pump() -> None:
@@ -57,7 +64,7 @@ class LoopThread:
                 async for item in items:
                     found.put(item)
 
-        future = asyncio.run_coroutine_threadsafe(pump(), self._started())
+        future = asyncio.run_coroutine_threadsafe(pump(), loop)
         future.add_done_callback(lambda _: found.put(_END))
         try:
             while (item := found.get()) is not _END:
@@ -66,10 +73,9 @@ class LoopThread:
         finally:
             future.cancel()
 
-    def close(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a last coroutine, if ever one ran, cancel what still runs, and end the thread."""
-        if self._stop and self._stop.alive:
-            self.run(last())
+    def close(self) -> None:
+        """Run the last coroutine, cancel what still runs, and end the thread."""
+        if self._stop:
             self._stop()
 
     def _started(self) -> asyncio.AbstractEventLoop:
@@ -78,8 +84,9 @@ class LoopThread:
                 raise ComputeHordeError("this client is closed")
             if self._loop is None:
                 ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+                last = self._last  # the thread must not hold this object
                 thread = threading.Thread(
-                    target=lambda: asyncio.run(_serve(ready)), name="compute-horde-sdk", daemon=True
+                    target=lambda: asyncio.run(_serve(ready, last)), name="compute-horde-sdk", daemon=True
                 )
                 thread.start()
                 self._loop, stop = ready.result()
@@ -87,10 +94,13 @@ class LoopThread:
             return self._loop
 
 
-async def _serve(ready: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+async def _serve(
+    ready: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]", last: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
     stop = asyncio.Event()
     ready.set_result((asyncio.get_running_loop(), stop))
     await stop.wait()
+    await last()
 
 
 def _end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, thread: threading.Thread) -> None:
