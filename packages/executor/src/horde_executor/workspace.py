@@ -1,6 +1,6 @@
 """The directory of one attempt on the host: made before the container, removed after it, whatever the job did.
 
-<data>/work/<job>-<attempt>/    0700, so nobody on the host gets in
+work/<job>-<attempt>/           0700, so nobody on the host gets in
     volume/  output/  artifacts/    0777, what the container sees
     tmp/                            downloads on their way
     hosts                           the container's /etc/hosts
