@@ -132,7 +132,7 @@ def login(
     """Come in by an invitation: makes a hotkey and the file that leads there."""
     from horde_cli import joining, places
 
-    file = config or places.client_configs()[0]
+    file = config or places.client_config()
     address = joining.log_in(url, token, file)
     print(f"{address} is let in; {file} leads to {url}")
 

@@ -13,6 +13,11 @@ def data_directory() -> Path:
     return Path(chosen).expanduser() if chosen else _xdg("XDG_DATA_HOME", ".local/share") / APP
 
 
+def client_config() -> Path:
+    """Where a user's own client.toml is written, and where the SDK looks for it first."""
+    return _xdg("XDG_CONFIG_HOME", ".config") / APP / "client.toml"
+
+
 def _xdg(variable: str, below_home: str) -> Path:
     # The specification says that a relative path is to be ignored.
     place = os.environ.get(variable, "")

@@ -61,4 +61,5 @@ async def _change(parts: Parts, hotkey: str, do: Callable[[Transaction], None]) 
         do(tx)
 
     await parts.database.write(run)
+    parts.guests.forget(hotkey)
     return Response(status_code=204)
