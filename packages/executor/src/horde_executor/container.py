@@ -5,13 +5,14 @@ container without network at half the cost of one (`NetworkDisabled` lets Docker
 knows only `NetworkMode`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from horde_core.spec import JobSpec
 from horde_executor.engine import Image, Machine
 from horde_executor.facilitator import Attempt
+from horde_executor.line import INIT
 from horde_executor.settings import Settings
 from horde_executor.workspace import Mount
 
@@ -58,18 +59,31 @@ def labels(executor: str, attempt: Attempt, deadline: float) -> dict[str, str]:
     }
 
 
+def command_of(spec: JobSpec, image: Image) -> tuple[str, ...]:
+    """What is to run: the image's ENTRYPOINT, and after it the job's arguments or else the image's CMD."""
+    return (*image.entrypoint, *(spec.args or image.command))
+
+
 def container_config(
-    spec: JobSpec, image: Image, mounts: Iterable[Mount], share: Share, label: Mapping[str, str]
+    spec: JobSpec,
+    image: Image,
+    command: Sequence[str],
+    *,
+    mounts: Iterable[Mount],
+    share: Share,
+    label: Mapping[str, str],
 ) -> dict[str, Any]:
     """The body of the engine's request to create the container."""
-    config: dict[str, Any] = {
+    return {
         "Image": image.id,
+        "Entrypoint": [INIT],
+        "Cmd": list(command),
         "Env": _environment(spec.env, image.env),
         "Labels": dict(label),
         "Hostname": HOSTNAME,
         "NetworkDisabled": True,
-        "AttachStdout": True,
-        "AttachStderr": True,
+        "AttachStdout": False,  # our init brings the output out
+        "AttachStderr": False,
         "Tty": False,
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
@@ -77,8 +91,8 @@ def container_config(
             "Mounts": [_mount(mount) for mount in mounts],
             "AutoRemove": False,
             "RestartPolicy": {"Name": "no"},
-            "Init": True,
-            "LogConfig": {"Type": "none"},  # the output is taken by attaching
+            "Init": False,  # ours is
+            "LogConfig": {"Type": "none"},
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
             "SecurityOpt": ["no-new-privileges"],
@@ -96,9 +110,6 @@ def container_config(
             ],
         },
     }
-    if spec.args:
-        config["Cmd"] = list(spec.args)  # the image's ENTRYPOINT stays
-    return config
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the end of a container means for its job. Decisions only, from values to outcomes."""
 
-import re
+import errno
+import os
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,13 +13,8 @@ from horde_executor.room import readable
 QUOTED_BYTES = 2000
 QUOTED_LINES = 10
 
-_CANNOT_EXECUTE = 126
-_NOT_FOUND = 127
 _SIGKILLED = 137
 _SIGTERMED = 143
-
-# The engine's init reports a command that it cannot execute on the job's own stderr, as its only line.
-_INIT_REPORT = re.compile(r"\[FATAL tini \(\d+\)\] exec (?P<command>.*) failed: (?P<why>[^\n]+)\n?", re.DOTALL)
 
 
 class Stop(Enum):
@@ -31,11 +27,15 @@ class Stop(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A container that ran and is gone. `stderr` is the end of what it wrote there."""
+    """A container that ran and ended. `stderr` is the end of what it wrote there.
+
+    `refusal` has the words why its command could not be executed, if that was so.
+    """
 
     ended: Ended
     stop: Stop
     stderr: bytes
+    refusal: str | None = None
 
 
 def outcome_of(execution: Execution, *, memory: int, engine_serves: bool) -> Succeeded | Failed:
@@ -58,20 +58,21 @@ def outcome_of(execution: Execution, *, memory: int, engine_serves: bool) -> Suc
         reason, message = Reason.OUT_OF_MEMORY, f"{words} (exit code {ended.exit_code})"
     elif ended.exit_code in (_SIGKILLED, _SIGTERMED) and not engine_serves:
         reason, message = Reason.EXECUTOR_ERROR, "the container engine went down and took the container along"
+    elif execution.refusal is not None:
+        reason, message = Reason.COMMAND_NOT_FOUND, execution.refusal
     else:
-        reason, message = _nonzero(ended, execution.stderr.decode(errors="replace"))
+        reason = Reason.NONZERO_RETURN_CODE
+        message = _nonzero(ended, execution.stderr.decode(errors="replace"))
     return Failed(stage=Stage.EXECUTION, reason=reason, message=message, exit_code=ended.exit_code)
 
 
-def _nonzero(ended: Ended, stderr: str) -> tuple[Reason, str]:
-    if ended.exit_code in (_CANNOT_EXECUTE, _NOT_FOUND) and (report := _INIT_REPORT.fullmatch(stderr)):
-        return Reason.COMMAND_NOT_FOUND, _not_executable(report)
+def _nonzero(ended: Ended, stderr: str) -> str:
     message = f"the container exited with {ended.exit_code}"
     if ended.error:
         message += f" ({ended.error})"
     if quoted := last_lines(stderr):
         message += f"; its last lines on stderr:\n{quoted}"
-    return Reason.NONZERO_RETURN_CODE, message
+    return message
 
 
 def needs_engine(ended: Ended, stop: Stop) -> bool:
@@ -85,17 +86,17 @@ def last_lines(text: str) -> str:
     return "\n".join(lines[-QUOTED_LINES:])
 
 
-def _not_executable(report: re.Match[str]) -> str:
-    command, why = report["command"], report["why"]
-    if "No such file" in why:
+def not_executable(command: str, error: int) -> str:
+    """Why a command could not be executed, by the `errno` of the attempt."""
+    if error == errno.ENOENT:
         advice = "the image has no such file (or not the interpreter that its first line names)"
-    elif "Permission" in why:
+    elif error == errno.EACCES:
         advice = "it is a directory, or not executable; check its mode with 'ls -l' in the image"
-    elif "format" in why:
+    elif error == errno.ENOEXEC:
         advice = "it was built for another kind of machine, or is a script without a '#!' line"
     else:
         advice = "check the image and the arguments of the job"
-    return f"the command {command!r} cannot be executed: {advice} ({why})"
+    return f"the command {command!r} cannot be executed: {advice} ({os.strerror(error)})"
 
 
 # Parts of what the engine says when it cannot start a container because of the image or the job.

@@ -16,17 +16,14 @@ from typing import Any
 
 import aiodocker
 import aiohttp
-from aiodocker.stream import Stream as AttachedStream
 from yarl import URL
 
-from horde_core.wire.executor import Stream
 from horde_executor.clock import limit
 from horde_executor.errors import EngineError, LimitReached
 
 CALL_S = 60.0
 START_S = 120.0
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-NAMES: Mapping[int, Stream] = {1: "stdout", 2: "stderr"}
 
 Config = Mapping[str, Any]
 
@@ -41,11 +38,13 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is present. `digests` are ``repository@sha256:…``; `env` has the image's own variables."""
+    """An image that is present. `digests` are ``repository@sha256:…``; the others are the image's own settings."""
 
     id: str
     digests: tuple[str, ...]
     env: tuple[str, ...]
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +54,6 @@ class Ended:
     exit_code: int
     out_of_memory: bool
     error: str
-
-
-class Attached:
-    """The output of a container that was attached to before its start. It must be read, or the job blocks."""
-
-    def __init__(self, stream: AttachedStream) -> None:
-        self._stream = stream
-
-    async def pieces(self) -> AsyncGenerator[tuple[Stream, bytes]]:
-        """Bytes exactly as written, until the container ended."""
-        while True:
-            try:
-                message = await self._stream.read_out()
-            except (aiohttp.ClientError, OSError) as error:
-                raise EngineError(f"the container's output broke off: {error!r}") from error
-            if message is None:
-                return
-            name = NAMES.get(message.stream)
-            if name:
-                yield name, message.data
-
-    async def close(self) -> None:
-        """Let go of the output."""
-        await self._stream.close()
 
 
 class Engine:
@@ -93,7 +68,7 @@ class Engine:
     async def connect(cls, url: str | None = None) -> AsyncGenerator["Engine"]:
         """Connect to the engine at `url` (``unix://…``, ``tcp://…``), else at DOCKER_HOST or the usual socket."""
         address = url or os.environ.get("DOCKER_HOST") or _local_socket()
-        # Waits and attached outputs hold a connection each; a bounded pool would run dry under many slots.
+        # Each wait holds a connection; a bounded pool would run dry under many slots.
         if address.startswith("unix://"):
             connector: aiohttp.BaseConnector = aiohttp.UnixConnector(address.removeprefix("unix://"), limit=0)
             host = "unix://localhost"
@@ -123,8 +98,12 @@ class Engine:
                 return None
             raise
         config: dict[str, Any] = found.get("Config") or {}
-        env: list[str] = config.get("Env") or []
-        return Image(found["Id"], tuple(found.get("RepoDigests") or ()), tuple(env))
+
+        def words(name: str) -> tuple[str, ...]:
+            return tuple(config.get(name) or ())
+
+        digests = tuple(found.get("RepoDigests") or ())
+        return Image(found["Id"], digests, words("Env"), words("Entrypoint"), words("Cmd"))
 
     async def pull(self, name: str) -> AsyncGenerator[dict[str, Any]]:
         """Pull an image; yields the engine's progress messages. Closing the iterator ends the pull.
@@ -148,16 +127,6 @@ class Engine:
         """Create a container and return its id."""
         async with _call("create a container"):
             return str((await self._containers.create(dict(config))).id)
-
-    async def attach(self, container: str) -> Attached:
-        """Attach to a container that was not started; when this returns, no byte can be missed."""
-
-        async def setup() -> tuple[URL, bytes | None, bool]:
-            query = {"stream": "1", "stdout": "1", "stderr": "1", "stdin": "0", "logs": "0"}
-            return URL(f"containers/{container}/attach").with_query(query), None, False
-
-        async with _call("attach to a container"):
-            return Attached(await AttachedStream(self._docker, setup).__aenter__())
 
     async def start(self, container: str) -> None:
         """Start a container; when this returns, its process runs (or ran)."""

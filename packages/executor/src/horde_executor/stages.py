@@ -12,6 +12,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,15 +20,24 @@ from pydantic import JsonValue
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Failed, Reason, Stage, Succeeded
-from horde_core.wire.executor import ArtifactEntry, LeftOut, ProgressEvent, StatusEvent
+from horde_core.wire.executor import ArtifactEntry, LeftOut, ProgressEvent, StatusEvent, Stream
 from horde_executor import collect, threads, workspace
 from horde_executor.attempt import Run
 from horde_executor.clock import limit, now
-from horde_executor.container import HOSTS, LABEL_JOB, container_config, labels
+from horde_executor.container import HOSTS, LABEL_JOB, command_of, container_config, labels
 from horde_executor.delivery import deliver
-from horde_executor.endings import QUOTED_BYTES, Execution, Stop, needs_engine, outcome_of, start_failure
-from horde_executor.engine import Attached, Ended, Engine, Image
+from horde_executor.endings import (
+    QUOTED_BYTES,
+    Execution,
+    Stop,
+    needs_engine,
+    not_executable,
+    outcome_of,
+    start_failure,
+)
+from horde_executor.engine import Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
+from horde_executor.line import PIECE, UNKNOWN, Exit, Line
 from horde_executor.tasks import cancel, pause_before, to_its_end, together, unless
 from horde_executor.volumes import place
 from horde_executor.workspace import Workspace
@@ -42,11 +52,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A container that may be started: its inputs are in place and its output is attached to."""
+    """A container that may be started: its inputs are in place and it has a line to call in on."""
 
     workspace: Workspace
     container: str
-    attached: Attached
+    command: tuple[str, ...]
+    line: Line
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +116,29 @@ async def _prepare(run: Run, space: Workspace) -> Ready:
                     stall_s=limits.prepare_stall_s,
                     report=run.reporter.event,
                 )
-                container = await to_its_end(_create(run, space, resolved.image), CREATE_S)
-                attached = await run.host.engine.attach(container)
+                ready = await to_its_end(_create(run, space, resolved.image), CREATE_S)
         except LimitReached as error:
             what = f"the image and the container were not ready within {limits.prepare_s:g} s"
             raise JobFailure(Stage.PREPARE, Reason.IMAGE_UNREACHABLE, what) from error
-    run.cleanup.push_async_callback(attached.close)
     run.watch.stage = Stage.DOWNLOAD
     say(run, Status.EXECUTOR_READY, image_digest=resolved.digest)
-    return Ready(space, container, attached)
+    return ready
 
 
-async def _create(run: Run, space: Workspace, image: Image) -> str:
+async def _create(run: Run, space: Workspace, image: Image) -> Ready:
     """Create the container and see to its removal. Not to be interrupted, or it might appear after that."""
     spec, host = run.claim.spec, run.host
+    command = command_of(spec, image)
+    if not command:
+        what = f"the image {spec.docker_image} names no command to run; give one in the job's args"
+        raise JobFailure(Stage.PREPARE, Reason.COMMAND_NOT_FOUND, what)
     label = labels(host.executor, run.attempt, run.deadline)
-    config = container_config(spec, image, space.mounts(spec.artifacts_dir), host.share, label)
     run.cleanup.push_async_callback(_remove, host.engine, label)
+    line = await run.cleanup.enter_async_context(Line.opened(space.root))
+    mounts = (*space.mounts(spec.artifacts_dir), *line.mounts)
+    config = container_config(spec, image, command, mounts=mounts, share=host.share, label=label)
     try:
-        return await host.engine.create(config)
+        return Ready(space, await host.engine.create(config), command, line)
     except EngineError as error:
         raise start_failure(Stage.PREPARE, error) from error
 
@@ -199,43 +214,52 @@ async def _run_container(run: Run, ready: Ready) -> Execution:
             await engine.start(container)
         except EngineError as error:
             raise start_failure(Stage.EXECUTION, error) from error
-    copying = asyncio.ensure_future(_copy_output(run, ready.attached))
-    ending = asyncio.ensure_future(_end_of(run, container))
+        output = await ready.line.release()
+    copying = asyncio.ensure_future(_copy_output(run, output))
+    ending = asyncio.ensure_future(_end_of(run, ready))
     try:
         await asyncio.wait((copying, ending), return_when=asyncio.FIRST_COMPLETED)
         if copying.done():
-            copying.result()  # a failure ends the container; its end is expected a little before the exit
-        stop, exit_code = await ending
+            copying.result()  # a failure ends the container; a job may well close its output before it ends
+        stop, exited = await ending
+        if stop is Stop.NOT and exited.code == 0:
+            ended = Ended(0, out_of_memory=False, error="")
+        else:
+            await engine.wait(container)
+            ended = await engine.ended(container)
         async with limit(OUTPUT_S):
             await copying
     except LimitReached as error:
         raise EngineError("the container ended, but its output did not") from error
     finally:
         await cancel(copying, ending)
-    ended = Ended(0, out_of_memory=False, error="") if exit_code == 0 else await engine.ended(container)
-    return Execution(ended, stop, run.reporter.last_output("stderr", QUOTED_BYTES))
+    stderr = run.reporter.last_output("stderr", QUOTED_BYTES)
+    refusal = not_executable(ready.command[0], exited.errno) if exited.errno is not None else None
+    return Execution(ended, stop, stderr, refusal)
 
 
-async def _copy_output(run: Run, attached: Attached) -> None:
-    async for stream, data in attached.pieces():
-        run.reporter.log(stream, data)
+async def _copy_output(run: Run, output: Mapping[Stream, asyncio.StreamReader]) -> None:
+    async def copy(stream: Stream, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(PIECE):
+            run.reporter.log(stream, data)
+
+    await asyncio.gather(*(copy(stream, reader) for stream, reader in output.items()))
     run.reporter.end_logs()
 
 
-async def _end_of(run: Run, container: str) -> tuple[Stop, int]:
-    engine = run.host.engine
+async def _end_of(run: Run, ready: Ready) -> tuple[Stop, Exit]:
     try:
         with run.watch.measure("execution"):
             async with limit(run.claim.spec.execution_time_limit):
-                exit_code = await unless(run.lease.cancelled, engine.wait(container))
-        if exit_code is not None:
-            return Stop.NOT, exit_code
+                exited = await unless(run.lease.cancelled, ready.line.ended())
+        if exited is not None:
+            return Stop.NOT, exited
         stop = Stop.CANCEL
     except LimitReached:
         stop = Stop.LIMIT
     with run.watch.measure("stop"):
-        await engine.stop(container, run.claim.limits.grace_s)
-    return stop, await engine.wait(container)
+        await run.host.engine.stop(ready.container, run.claim.limits.grace_s)
+    return stop, UNKNOWN
 
 
 async def _kill(engine: Engine, container: str) -> None:
@@ -254,9 +278,10 @@ async def _serves(engine: Engine) -> bool:
 
 
 async def collect_artifacts(run: Run, ready: Ready) -> Delivered:
-    """Deliver what the job left in its artifacts directory. Only when its container is gone.
+    """Deliver what the job left in its artifacts directory, as soon as its container is gone.
 
     Raises:
+        EngineError: the engine does not tell that the container is gone.
         WorkspaceError, OSError: it cannot be read.
         FacilitatorError, Fenced: it cannot be delivered.
     """
@@ -264,6 +289,7 @@ async def collect_artifacts(run: Run, ready: Ready) -> Delivered:
     if directory is None:
         return NOTHING
     run.watch.stage = Stage.COLLECT
+    await run.host.engine.wait(ready.container)  # its command has ended; what else ran in it may not have
     caps = collect.Caps(count=limits.artifact_count, size=limits.artifact_bytes)
     source = ready.workspace.place_of(directory)
     with run.watch.measure("collect"):

@@ -132,7 +132,7 @@ def test_other_registries_words_are_understood(text, reason):
 
 def test_dockers_own_registry_is_known_by_all_its_names():
     """The digest of a library image is found although the engine shortens its name."""
-    image = Image("sha256:" + "1" * 64, ("other@sha256:" + "2" * 64, "busybox@sha256:" + "3" * 64), ())
+    image = Image("sha256:" + "1" * 64, ("other@sha256:" + "2" * 64, "busybox@sha256:" + "3" * 64), (), (), ())
     for name in ("busybox:1", "library/busybox:1", "docker.io/library/busybox:1"):
         assert digest_of(image, parse_image(name)) == image.digests[1]
     assert digest_of(image, parse_image("else/busybox:1")) == image.id
