@@ -7,9 +7,10 @@ unnamed file, which the kernel removes with the process.
 
 import os
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
-from horde_core.wire.executor import LogTotal
+from horde_core.wire.executor import SHORT_LOG, LogTotal
 
 
 class LogSpool:
@@ -61,6 +62,11 @@ class LogSpool:
         ready = self._written - self.dropped if self._ended else min(self._written, self._head)
         return ready - self._sent
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it may go along with the outcome as it is."""
+        return self._ended and not self._sent and not self.dropped and self._written <= SHORT_LOG
+
     def next_piece(self, size: int) -> tuple[int, bytes]:
         """The position and the bytes of what is to be delivered next, at most `size`; the same until `sent`."""
         return self._sent, self._read(self._sent, min(size, self.pending))
@@ -76,6 +82,8 @@ class LogSpool:
 
     def total(self) -> LogTotal:
         """What there is to deliver in all, for the report. Only after `end`."""
+        if self.is_short:
+            return LogTotal(size=self._written, whole=b64encode(self._read(0, self._written)))
         size = self._written - self.dropped
         return LogTotal(size=size, dropped=self.dropped, head=self._head if self.dropped else 0)
 

@@ -106,8 +106,11 @@ class Reporter:
                 self._in_flight = 0
 
     async def send_logs(self) -> None:
-        """Deliver output until all of it is there after `end_logs`. Errors as in `send_events`."""
-        while not (self._ended and not any(spool.pending for spool in self._spools.values())):
+        """Deliver output until all of it is there after `end_logs`, or short enough to go along with the outcome.
+
+        Errors as in `send_events`.
+        """
+        while not (self._ended and not any(_is_due(spool) for spool in self._spools.values())):
             await self._written.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._flush.wait(), FLUSH_S)
@@ -120,9 +123,13 @@ class Reporter:
 
     async def _send_log(self, stream: Stream) -> None:
         spool = self._spools[stream]
-        while spool.pending:
+        while _is_due(spool):
             offset, data = spool.next_piece(LARGEST_PIECE)
             await self._facilitator.send_log(self._attempt, stream, offset, data)
             spool.sent(len(data))
             if not self._ended and spool.pending < FLUSH_BYTES:
                 return  # a trickle waits for the next round
+
+
+def _is_due(spool: LogSpool) -> bool:
+    return spool.pending > 0 and not spool.is_short

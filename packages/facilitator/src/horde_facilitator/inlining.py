@@ -51,6 +51,8 @@ async def read_log(blobs: Blobs, key: str, view: LogView, start: int, stop: int)
     for piece in view.pieces(start, stop):
         if piece.mark is not None:
             yield piece.mark
+        elif view.whole is not None:
+            yield view.whole[piece.start : piece.stop]
         else:
             async for data in blobs.read(key, piece.start, piece.stop, PIECE):
                 yield data

@@ -25,11 +25,15 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class LogView:
-    """One log stream as readers see it: `head` stored bytes, the mark if bytes were `dropped`, the rest."""
+    """One log stream as readers see it: `head` stored bytes, the mark if bytes were `dropped`, the rest.
+
+    `whole` has the stored bytes of a log so short that it is kept with the records.
+    """
 
     stored: int
     head: int
     dropped: int = 0
+    whole: bytes | None = None
 
     @classmethod
     def running(cls, arrived: int, log_bytes: int) -> "LogView":

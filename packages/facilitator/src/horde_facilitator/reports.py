@@ -29,4 +29,4 @@ def log_view(report: Report, stream: str, arrived: int, log_bytes: int) -> LogVi
     total = report.logs.get(stream)
     if total is None:
         return LogView.running(arrived, log_bytes)
-    return LogView(total.size, total.head if total.dropped else total.size, total.dropped)
+    return LogView(total.size, total.head if total.dropped else total.size, total.dropped, total.whole)

@@ -16,7 +16,7 @@ with 409 and `Refusal.code` ``stale_attempt``, whatever it says. Times are secon
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Outcome, Stage
@@ -26,6 +26,10 @@ PREFIX = "/executor/v1"
 SHA256_HEADER = "X-SHA256"
 
 Stream = Literal["stdout", "stderr"]
+
+
+SHORT_LOG = 4096
+"""Bytes of a log stream that may go along with the outcome."""
 
 
 class _Message(BaseModel):
@@ -113,12 +117,14 @@ class Events(_Message):
 class LogTotal(_Message):
     """What an attempt's stream holds at its end: bytes delivered, and bytes left out between head and tail.
 
-    When bytes were left out the delivered ones are `head` bytes of the beginning, then the end.
+    When bytes were left out the delivered ones are `head` bytes of the beginning, then the end. `whole` is the
+    stream itself where it is short (at most `SHORT_LOG` bytes) and no piece of it was sent before.
     """
 
-    size: int = 0
-    dropped: int = 0
-    head: int = 0
+    size: Annotated[int, Field(ge=0)] = 0
+    dropped: Annotated[int, Field(ge=0)] = 0
+    head: Annotated[int, Field(ge=0)] = 0
+    whole: Base64Bytes | None = None
 
 
 class ArtifactEntry(_Message):

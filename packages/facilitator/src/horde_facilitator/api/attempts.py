@@ -197,7 +197,11 @@ async def outcome(
     body: Annotated[OutcomeReport, body_of(OutcomeReport, MAX_REPORT)],
 ) -> None:
     """The end of the attempt, with the events not sent before. Refused until what it announces has arrived."""
-    sizes = {stream: await parts.blobs.size(log_key(job, number, stream)) or 0 for stream in body.logs}
+    sizes = {
+        stream: await parts.blobs.size(log_key(job, number, stream)) or 0
+        for stream, total in body.logs.items()
+        if total.size and total.whole is None
+    }
 
     def run(tx: Transaction) -> None:
         attempt = holds.find_attempt(tx.connection, job, number, executor)

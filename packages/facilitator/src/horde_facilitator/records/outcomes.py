@@ -6,7 +6,14 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Rejected, Succeeded, is_repeatable
-from horde_core.wire.executor import ArtifactEntry, Limits, OutcomeReport, ProgressEvent, StatusEvent
+from horde_core.wire.executor import (
+    SHORT_LOG,
+    ArtifactEntry,
+    Limits,
+    OutcomeReport,
+    ProgressEvent,
+    StatusEvent,
+)
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import executor_lost
@@ -110,7 +117,9 @@ def _with_limit_note(report: OutcomeReport) -> Sequence[StatusEvent | ProgressEv
 
 def _check_logs(report: OutcomeReport, log_sizes: Mapping[str, int]) -> None:
     for stream, total in report.logs.items():
-        arrived = log_sizes.get(stream, 0)
+        if total.whole is not None and not len(total.whole) == total.size <= SHORT_LOG:
+            raise BadRequest.field(f"logs.{stream}.whole", f"must have `size` bytes, at most {SHORT_LOG}")
+        arrived = log_sizes.get(stream, 0) if total.whole is None else len(total.whole)
         if arrived < total.size:
             raise MissingParts(f"{arrived} of {total.size} bytes of {stream} have arrived")
 
