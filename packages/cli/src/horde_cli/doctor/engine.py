@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from horde_cli.doctor.report import Finding, fail, ok, skip, warn
 DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 ANSWER_S = 10.0
 OLDEST_API = (1, 40)
-DEPENDENTS = ("docker-init", "storage", "limits")
+DEPENDENTS = ("storage", "limits")
 
 
 def engine(address: str | None = None) -> list[Finding]:
@@ -25,7 +24,7 @@ def engine(address: str | None = None) -> list[Finding]:
         version, info = _ask(address, "/version"), _ask(address, "/info")
     except (OSError, http.client.HTTPException, ValueError) as error:
         return [_unreachable(address, error), *(skip(check, "the engine does not answer") for check in DEPENDENTS)]
-    return [_version(address, version), _init(info), _storage(info), _limits(info), *_root(address, info)]
+    return [_version(address, version), _storage(info), _limits(info), *_root(address, info)]
 
 
 def _version(address: str, version: dict[str, Any]) -> Finding:
@@ -34,15 +33,6 @@ def _version(address: str, version: dict[str, Any]) -> Finding:
     if api < OLDEST_API:
         return fail("docker", detail, "install Docker 19.03 or newer")
     return ok("docker", detail)
-
-
-def _init(info: dict[str, Any]) -> Finding:
-    name = str(info.get("InitBinary") or "docker-init")
-    # Older engines report no commit when the program is missing; a remote one can be judged by that alone.
-    commit: dict[str, Any] = info.get("InitCommit") or {}
-    if commit.get("ID") not in (None, "", "N/A") or shutil.which(name):
-        return ok("docker-init", f"{name} is there")
-    return fail("docker-init", f"the engine does not find {name}", "install it (on Debian: apt-get install tini)")
 
 
 def _storage(info: dict[str, Any]) -> Finding:
