@@ -26,8 +26,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"the URL cannot be read: {error}") from None
+    except ValueError:
+        raise ValueError("the URL cannot be read; check its host and port") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the URL's scheme is {parts.scheme!r}; only http and https can be used")
     if parts.username is not None or parts.password is not None:
@@ -70,7 +70,7 @@ FilePath = Annotated[str, AfterValidator(_checked_file_path)]
 
 
 class _Volume(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class InlineVolume(_Volume):
@@ -90,7 +90,7 @@ class SingleFileVolume(_Volume):
     """One file, fetched by GET."""
 
     volume_type: Literal["single_file"]
-    url: Url
+    url: Annotated[Url, Field(repr=False)]
     relative_path: FilePath
 
 
@@ -98,7 +98,7 @@ class ZipUrlVolume(_Volume):
     """A zip archive, fetched by GET and unpacked. `contents` is the URL (so the wire has it)."""
 
     volume_type: Literal["zip_url"]
-    contents: Url
+    contents: Annotated[Url, Field(repr=False)]
     relative_path: DirectoryPath | None = None
 
 

@@ -49,7 +49,7 @@ def started(engine: Engine, claim_of, tmp_path, hotkey) -> Callable[..., Abstrac
     """Runs a command in a container and yields it with its line."""
 
     @asynccontextmanager
-    async def start(*command: str) -> AsyncIterator[Started]:
+    async def start(*command: str, secrets: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
         spec = claim_of().spec
         image = await engine.image(spec.docker_image)
         assert image
@@ -59,7 +59,7 @@ def started(engine: Engine, claim_of, tmp_path, hotkey) -> Callable[..., Abstrac
             container = await engine.create(config)
             try:
                 await engine.start(container)
-                yield container, line, await line.release()
+                yield container, line, await line.release(secrets or {})
             finally:
                 await engine.remove(container)
         (tmp_path / "line").unlink()

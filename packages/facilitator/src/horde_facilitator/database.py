@@ -188,6 +188,7 @@ def _engine(path: Path, begin: str, pragmas: Sequence[str]) -> Engine:
         poolclass=QueuePool,
         pool_size=READERS,
         connect_args={"check_same_thread": False},
+        hide_parameters=True,  # errors are logged, and parameters may be what jobs brought along
     )
 
     def prepare(connection: Any, _record: object) -> None:
