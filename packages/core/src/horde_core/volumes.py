@@ -1,6 +1,7 @@
 """Input volumes as they travel on the wire, and how several of them share `/volume`."""
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -35,6 +36,11 @@ def checked_url(url: str) -> str:
     if not parts.hostname or port == 0:
         raise ValueError("the URL names no host, or port 0")
     return url
+
+
+def without_query(url: str) -> str:
+    """A URL as it may be shown: what follows the path may be a signature."""
+    return re.split(r"[?#]", url, maxsplit=1)[0]
 
 
 def _checked_path(path: str) -> str:

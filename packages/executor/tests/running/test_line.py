@@ -67,6 +67,20 @@ def started(engine: Engine, claim_of, tmp_path, hotkey) -> Callable[..., Abstrac
     return start
 
 
+async def test_secret_variables_reach_the_command_alone(started, docker):
+    """Of any size and also in the place of others; neither the engine nor the first process has them."""
+    secrets = {"WORD": "ż=\n'", "LONG": "x" * 131_000, "PATH": "/bin:/secret", "EMPTY": ""}
+    script = """
+        printf '%s|%s|%s|%s|' "$WORD" ${#LONG} "$PATH" "${EMPTY-unset}"
+        tr '\\0' '\\n' < /proc/1/environ | grep -cE '^(WORD|LONG|EMPTY)=|/secret'
+    """
+    async with started("sh", "-c", script, secrets=secrets) as (container, line, output):
+        assert (await line.ended()).code == 1  # grep found nothing
+        assert (await output["stdout"].read()).decode() == "ż=\n'|131000|/bin:/secret||0\n"
+        env = docker("inspect", "--format", "{{json .Config.Env}}", container)
+        assert not [word for word in ("WORD", "LONG", "EMPTY", "/secret") if word in env]
+
+
 async def test_a_container_ends_with_its_agent(engine, started):
     """When the line breaks, because the agent died, the container is gone, whatever its command thinks of that."""
     stubborn = "trap '' TERM INT HUP; echo up; while :; do sleep 1; done"
