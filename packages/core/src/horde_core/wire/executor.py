@@ -33,7 +33,7 @@ SHORT_LOG = 4096
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ClaimRequest(_Message):

@@ -1,7 +1,9 @@
 """Executors ask for work."""
 
 import asyncio
+import logging
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -14,14 +16,19 @@ from horde_facilitator.api.given import INLINE, MIB, Executor, GivenParts, body_
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
 from horde_facilitator.bus import class_topic
-from horde_facilitator.clock import SECOND, microseconds
+from horde_facilitator.clock import SECOND, Now, microseconds
 from horde_facilitator.database import Transaction
-from horde_facilitator.errors import BadRequest
+from horde_facilitator.decisions import request_lost
+from horde_facilitator.errors import BadRequest, SealError
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import claims, cordons, executors, people
+from horde_facilitator.records import claims, cordons, endings, executors, people
 from horde_facilitator.records.claims import Claimed
 from horde_facilitator.records.executors import Presence
 from horde_facilitator.records.turns import Offer
+from horde_facilitator.records.values import End
+from horde_facilitator.sealing import Purpose
+
+log = logging.getLogger(__name__)
 
 MAX_CLASSES = 32
 PRESENT_EVERY_S = 5
@@ -59,7 +66,12 @@ async def claim(
     claimed = await _wait(request, parts, presence, offer, min(body.wait_s, settings.long_poll_s))
     if claimed is None:
         return Response(status_code=204)
-    return Response(await _answer(parts, claimed), media_type="application/json")
+    try:
+        return Response(await _answer(parts, claimed), media_type="application/json")
+    except SealError as error:
+        log.warning("%s; the job ends", error)
+        await parts.database.write(partial(_end_lost, claimed=claimed, now=parts.clock.now()))
+        return Response(status_code=204)
 
 
 async def _wait(request: Request, parts: Parts, presence: Presence, offer: Offer, wait_s: float) -> Claimed | None:
@@ -85,6 +97,11 @@ async def _wait(request: Request, parts: Parts, presence: Presence, offer: Offer
                     return None
 
 
+def _end_lost(tx: Transaction, claimed: Claimed, now: Now) -> None:
+    """End a job that nobody can run any more, in the name of the attempt that just began."""
+    endings.end_held(tx, claimed.held, End.ENDED, request_lost(), now, reported_by="facilitator")
+
+
 async def _answer(parts: Parts, claimed: Claimed) -> bytes:
     if len(claimed.body) < INLINE:
         return _printed(parts, claimed)
@@ -94,10 +111,11 @@ async def _answer(parts: Parts, claimed: Claimed) -> bytes:
 def _printed(parts: Parts, claimed: Claimed) -> bytes:
     """The claim as JSON. The specification is read again from the body that was signed."""
     job, attempt, settings = claimed.held.job, claimed.held.attempt, parts.settings
+    body = parts.sealing.open(claimed.body, job.uuid, Purpose.BODY)
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
-        spec=admission.parse_spec(admission.parse(claimed.body)),
+        spec=admission.parse_spec(admission.parse(body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,
         lease_s=settings.lease_s,
