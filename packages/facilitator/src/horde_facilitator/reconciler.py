@@ -95,7 +95,11 @@ class Reconciler:
             served_classes(now, seen, back, self._rules),
         )
         running = sweep.running(connection, now)
-        return due(now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back)
+        here_us = now.boot_us - microseconds(self._rules.no_executor_s)
+        refused = executors.refusals(connection, here_us) if waiting else {}
+        return due(
+            now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back, refused=refused
+        )
 
     def _act(self, tx: Transaction, now: Now) -> Sequence[Action]:
         """Decide again, on what is true now, and do it."""
