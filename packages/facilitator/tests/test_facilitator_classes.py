@@ -176,28 +176,37 @@ async def test_an_executor_is_given_what_its_class_gives_a_container(served, ope
     assert hold.claim["allotment"] == {"profile": "strict", "cpus": 1.5, "memory": GIB, "shm": GIB // 2}
 
 
+WHY = "a job gets 2048 MiB of memory there, and the class promises 16384 MiB of memory"
+
+
+async def test_a_job_of_a_class_that_nobody_can_keep_leaves_the_queue_with_the_reason(staffed):
+    """As that of a class that nobody serves."""
+    async with staffed(no_executor_s=0.1) as served:
+        user, operator, executor = await served.user(), await served.user("other"), await served.executor()
+        await define(operator, BIG, memory=16 * GIB)
+        assert await executor.claim(classes=[BIG], share=SMALL) is None
+        job = await user.wait_for(await user.create(executor_class=BIG), "Rejected")
+        details = job["status_history"][-1]["metadata"]["job_rejection_details"]
+        assert (details["reason"], WHY in details["message"]) == ("no_executor", True)
+
+
 async def test_an_executor_whose_share_is_smaller_than_the_promise_gets_no_job_of_the_class(staffed):
-    """The operator, the executor, whoever asks why the job waits and the rejection say so in numbers."""
-    why = "a job gets 2048 MiB of memory there, and the class promises 16384 MiB of memory"
-    async with staffed(no_executor_s=0.4) as served:
+    """The operator, the executor and whoever asks why the job waits hear so in numbers."""
+    async with staffed() as served:
         user, operator = await served.user(), await served.user("other")
         executor, second = await served.executor(), await served.executor("second")
         await define(operator, BIG, memory=16 * GIB)
         uuid = await user.create(executor_class=BIG)
         assert await executor.claim(classes=[BIG, CLASS], share=SMALL) is None
         assert await second.claim(classes=[BIG]) is None
-        assert await service(executor) == ([CLASS], {BIG: why})
+        assert await service(executor) == ([CLASS], {BIG: WHY})
         assert (await service(second))[1] == {BIG: "the executor does not say what a job gets there"}
         listed = {e["hotkey"]: e for e in (await operator.get("/operator/v1/executors")).json()["executors"]}
-        assert listed[executor.hotkey.ss58_address]["refused"] == {BIG: why}
+        assert listed[executor.hotkey.ss58_address]["refused"] == {BIG: WHY}
         assert (await vocabulary(user))[BIG]["executors"] == 0
         found = (await user.get(f"/api/v1/jobs/{uuid}/explain/")).json()
         assert {e["state"] for e in found["executors"]} == {"refused"}
-        assert f"{executor.hotkey.ss58_address} does not serve it: {why}" in found["summary"]
-        job = await user.wait_for(uuid, "Rejected")
-        details = job["status_history"][-1]["metadata"]["job_rejection_details"]
-        assert (details["reason"], why in details["message"]) == ("no_executor", True)
-        uuid = await user.create(executor_class=BIG)
+        assert f"{executor.hotkey.ss58_address} does not serve it: {WHY}" in found["summary"]
         assert (await executor.claim(classes=[BIG], share={"cpus": 2, "memory": 16 * GIB})).job == uuid
         assert await service(executor) == ([BIG], {})
 

@@ -86,8 +86,8 @@ def container_config(
     *,
     mounts: Iterable[Mount],
     share: Share,
-    profile: Profile,
     label: Mapping[str, str],
+    profile: Profile = Profile.DEFAULT,
 ) -> dict[str, Any]:
     """The body of the engine's request to create the container."""
     return {

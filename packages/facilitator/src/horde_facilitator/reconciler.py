@@ -95,8 +95,7 @@ class Reconciler:
             served_classes(now, seen, back, self._rules),
         )
         running = sweep.running(connection, now)
-        here_us = now.boot_us - microseconds(self._rules.no_executor_s)
-        refused = executors.refusals(connection, here_us) if waiting else {}
+        refused = executors.refusals(connection) if waiting else {}
         return due(
             now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back, refused=refused
         )

@@ -95,15 +95,11 @@ def refused(connection: Connection, hotkey: str) -> dict[str, str]:
     return {str(name): str(why) for name, why in connection.execute(_REFUSED, {"who": hotkey})}
 
 
-def refusals(connection: Connection, since_boot_us: int) -> dict[str, str]:
-    """Of each class that executors seen since then offered and do not serve, one reason."""
-    query = (
-        select(refused_classes.c.executor_class, func.min(refused_classes.c.why))
-        .join(executors, executors.c.hotkey == refused_classes.c.hotkey)
-        .where(executors.c.seen_boot_us > since_boot_us)
-        .group_by(refused_classes.c.executor_class)
-    )
-    return {str(name): str(why) for name, why in connection.execute(query)}
+def refusals(connection: Connection) -> dict[str, str]:
+    """Of each class that executors offered and do not serve, one reason."""
+    query = select(refused_classes.c.executor_class, func.min(refused_classes.c.why))
+    rows = connection.execute(query.group_by(refused_classes.c.executor_class))
+    return {str(name): str(why) for name, why in rows}
 
 
 def seen(tx: Transaction, hotkey: str, now: Now) -> None:
