@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import operating, options, payment_commands
+from horde_cli import class_commands, operating, options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 executor = typer.Typer(help="The agent that runs jobs on one machine.", no_args_is_help=True)
 app.add_typer(executor, name="executor")
 app.command()(payment_commands.usage)
+app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
 

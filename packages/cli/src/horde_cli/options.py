@@ -42,7 +42,8 @@ Admit = Annotated[
 ]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
 Classes = Annotated[
-    list[str] | None, typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all.")
+    list[str] | None,
+    typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all there are."),
 ]
 AllowEgress = Annotated[
     list[str] | None,

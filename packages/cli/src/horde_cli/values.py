@@ -7,16 +7,19 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
-from horde_core.classes import BUILT_IN
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _PERIOD = re.compile(r"(\d{1,9})([smhd]?)")
+_BASES = (("iB", 1024), ("B", 1000))
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT]i?B)")
+_BYTES = {f"{prefix}{kind}": base**power for power, prefix in enumerate("KMGT", 1) for kind, base in _BASES}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
@@ -127,8 +130,16 @@ def period(text: str) -> int:
 
 
 def executor_classes(texts: Iterable[str]) -> list[str]:
-    """The classes to serve: those named, or all that are built in."""
-    return list(dict.fromkeys(texts)) or [str(name) for name in BUILT_IN]
+    """The classes to serve, each once; none means whatever the facilitator's operator defines."""
+    return list(dict.fromkeys(texts))
+
+
+def size(text: str, option: str) -> int:
+    """`16GiB`, `512MiB` or `1.5GB`, in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadUsage(f"{option} {text!r} cannot be read", "write it like 16GiB, 512MiB or 1.5GB")
+    return int(Decimal(match[1]) * _BYTES[match[2]])
 
 
 def since(text: str, now: datetime | None = None) -> datetime:

@@ -54,7 +54,7 @@ def started(engine: Engine, claim_of, tmp_path, hotkey) -> Callable[..., Abstrac
         image = await engine.image(spec.docker_image)
         assert image
         async with Line.opened(tmp_path) as line:
-            share, label = Share(2**28, 1, 64), {"org.computehorde.executor": hotkey.ss58_address}
+            share, label = Share(2**28, 1, 64, 2**27), {"org.computehorde.executor": hotkey.ss58_address}
             config = container_config(spec, image, command, mounts=line.mounts, share=share, label=label)
             container = await engine.create(config)
             try:

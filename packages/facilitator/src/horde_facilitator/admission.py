@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
-from horde_core.price import price_of
+from horde_core.price import seconds_of
 from horde_core.signing import RequestSignature, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
@@ -40,10 +40,12 @@ NOT_ECHOED = {
 class Admitted:
     """A request that may become a job, with the signature and the key that must not make a second one.
 
+    `seconds` is the sum of its limits; what they cost, and whether there is such a class, the records tell.
     `body_sha256` is the same for bodies that say the same.
     """
 
     job: NewJob
+    seconds: int
     signature: RequestSignature
     remember_until_us: int
     idempotency_key: str | None
@@ -62,9 +64,6 @@ def admit(
     signature = _check_signature(content, headers, owner, settings, now)
     spec = parse_spec(content)
     _check_available(spec)
-    if spec.executor_class not in settings.classes:
-        known = ", ".join(sorted(settings.classes))
-        raise BadRequest.field("executor_class", f"{spec.executor_class!r} is not known; the classes are {known}")
     job_uuid = str(uuid.uuid4())
     job = NewJob(
         uuid=job_uuid,
@@ -78,12 +77,11 @@ def admit(
         queue_us=microseconds(queue_limit_s(spec, settings)),
         body=sealing.seal(body, job_uuid, Purpose.BODY),
         echo=sealing.seal(echo_of(spec).encode(), job_uuid, Purpose.ECHO),
-        price=price_of(spec, settings.weight(spec.executor_class)),
-        default_allowance=settings.default_allowance,
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(
         job=job,
+        seconds=seconds_of(spec),
         signature=signature,
         remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
         idempotency_key=_idempotency_key(headers),

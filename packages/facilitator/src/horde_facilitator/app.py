@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from horde_facilitator.api import (
     attempts,
     claims,
+    classes,
     explain,
     files,
     health,
@@ -33,11 +34,11 @@ from horde_facilitator.migrations import bring_up_to_date
 from horde_facilitator.pace import Pace
 from horde_facilitator.parts import Parts
 from horde_facilitator.reconciler import Reconciler
-from horde_facilitator.records import allowances, executors, people
+from horde_facilitator.records import executors, people
 from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage)
+ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage, classes)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -103,6 +104,5 @@ def _first_words(settings: Settings, clock: Clock) -> Callable[[Transaction], No
         executors.unseen(tx)
         for role, addresses in settings.admit.items():
             people.admit(tx, role, addresses, clock.now().wall_us)
-        allowances.adopt_default(tx, settings.default_allowance, clock.now())
 
     return run

@@ -15,6 +15,7 @@ from horde_core.outcomes import (
     Succeeded,
     fault_of,
 )
+from horde_core.terms import ClassTerms
 from horde_facilitator.records.values import Job
 
 WIRE_STAGES = {
@@ -73,6 +74,17 @@ def over_queue_limit(queued: int, limit: int) -> Rejected | None:
         "Create the job again when some have been taken, or cancel some."
     )
     return Rejected(reason=RejectionReason.QUEUE_LIMIT, message=message)
+
+
+def over_class_limit(seconds: int, name: str, terms: ClassTerms) -> Rejected | None:
+    """Why a new job whose limits add up to so much is not taken on in a class with these terms, if it is not."""
+    if terms.max_seconds is None or seconds <= terms.max_seconds:
+        return None
+    message = (
+        f"The job's limits add up to {seconds} s, and a job of the class {name!r} may have {terms.max_seconds} s. "
+        "Lower its limits, or choose another class."
+    )
+    return Rejected(reason=RejectionReason.CLASS_LIMIT, message=message)
 
 
 def executor_lost(job: Job) -> Failed:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
 
@@ -20,11 +20,11 @@ from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import Detail, answers
 from horde_facilitator.api.searching import GivenSearch
 from horde_facilitator.database import Transaction
-from horde_facilitator.decisions import over_queue_limit
+from horde_facilitator.decisions import over_class_limit, over_queue_limit
 from horde_facilitator.errors import NotFound
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import dossiers, jobs, people, repeats
+from horde_facilitator.records import classes, dossiers, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -84,8 +84,12 @@ def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
         before = repeats.job_made(tx.connection, job.owner, key, admitted.body_sha256)
     if before is not None:
         return _read(tx.connection, job.owner, before)
-    rejection = over_queue_limit(jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey)
-    jobs.create(tx, job, parts.clock.now(), rejection)
+    terms = classes.known(tx.connection, job.executor_class)
+    rejection = over_class_limit(admitted.seconds, job.executor_class, terms) or over_queue_limit(
+        jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey
+    )
+    priced = replace(job, price=admitted.seconds * terms.weight)
+    jobs.create(tx, priced, parts.clock.now(), rejection)
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
     if key is not None:
         repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)

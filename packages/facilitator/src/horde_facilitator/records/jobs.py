@@ -8,7 +8,6 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from horde_core.lifecycle import HELD, QUEUED, Status
 from horde_core.outcomes import Rejected, RejectionReason, Stage
-from horde_facilitator.allowances import Terms
 from horde_facilitator.bus import class_topic, hold_topic, job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
@@ -28,7 +27,7 @@ CHUNK = 500
 class NewJob:
     """A job that was admitted. `body` and `echo`, the part of it that replies repeat, are sealed.
 
-    `price` is in thousandths of an executor-second; `default_allowance` is its owner's if there is no other.
+    `price` is in thousandths of an executor-second.
     """
 
     uuid: str
@@ -43,7 +42,6 @@ class NewJob:
     image: str = ""
     priority: int = 0
     price: int = 0
-    default_allowance: Terms | None = None
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -102,7 +100,7 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
 
 
 def _reserve(tx: Transaction, new: NewJob, now: Now) -> Rejected | None:
-    wanted = ledger.Reservation(new.uuid, new.owner, new.executor_class, new.price, new.default_allowance)
+    wanted = ledger.Reservation(new.uuid, new.owner, new.executor_class, new.price)
     refusal = ledger.reserve(tx, wanted, now)
     return Rejected(reason=RejectionReason.NO_ALLOWANCE, message=refusal) if refusal else None
 

@@ -69,7 +69,7 @@ class ComputeHordeJobSpec:
         takes changes nothing.
 
         Args:
-            weight: of the executor class, as `ComputeHordeClient.usage` tells it.
+            weight: of the executor class, as `ComputeHordeClient.classes` tells it.
         """
         amount = price.price(
             download_s=self.download_time_limit_sec,
