@@ -66,6 +66,8 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         echo=spec.model_dump(mode="json", exclude=NOT_ECHOED),
         price=price_of(spec, settings.weight(spec.executor_class)),
         default_allowance=settings.default_allowance,
+        trusted=spec.on_trusted_miner,
+        work_sha256=work_sha256(spec),
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(
@@ -102,6 +104,17 @@ def parse_spec(content: Mapping[str, JsonValue]) -> JobSpec:
         return JobSpec.model_validate(content)
     except ValidationError as error:
         raise BadRequest("The job specification is wrong.", field_errors(error)) from error
+
+
+_WORK = {"executor_class", "args", "env", "artifacts_dir", "volumes"}
+"""What a job's results may depend on. Of the image not the name counts but what it means, which shows later."""
+
+
+def work_sha256(spec: JobSpec) -> bytes | None:
+    """The same for jobs that do the same work; None for one whose work its user steers while it runs."""
+    if spec.is_streaming:
+        return None
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json", include=_WORK)).encode()).digest()
 
 
 def queue_limit_s(spec: JobSpec, settings: Settings) -> float:
@@ -175,7 +188,5 @@ def _check_available(spec: JobSpec) -> None:
         fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
-    if spec.on_trusted_miner:
-        fields["on_trusted_miner"] = ["trusted executors are not available yet"]
     if fields:
         raise BadRequest("The job asks for what is not available yet.", fields)

@@ -70,7 +70,8 @@ async def _wait(request: Request, parts: Parts, presence: Presence, offer: Offer
         executors.present(tx, replace(presence, classes=served), now, microseconds(PRESENT_EVERY_S))
         # What a cordoned executor claimed before is still its own, so a repeated claim finds it.
         offered = () if cordons.is_cordoned(tx.connection, presence.hotkey, now) else served
-        return claims.claim(tx, replace(offer, classes=offered), now)
+        trusted = people.is_trusted(tx.connection, presence.hotkey)
+        return claims.claim(tx, replace(offer, classes=offered, is_trusted=trusted), now)
 
     clock = asyncio.get_running_loop()
     until = clock.time() + wait_s

@@ -15,7 +15,7 @@ from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import cancelled
 from horde_facilitator.records import endings, ledger, moves, turns
-from horde_facilitator.records.values import CANCEL, Entry, Job, pack
+from horde_facilitator.records.values import CANCEL, Entry, Job, Lane, pack
 from horde_facilitator.tables import IS_QUEUED, history, jobs, requests
 
 T = TypeVar("T")
@@ -29,6 +29,7 @@ class NewJob:
     """A job that was admitted. `echo` is the part of the request that replies repeat.
 
     `price` is in thousandths of an executor-second; `default_allowance` is its owner's if there is no other.
+    `trusted` and `work_sha256` are described in `tables`.
     """
 
     uuid: str
@@ -44,6 +45,13 @@ class NewJob:
     priority: int = 0
     price: int = 0
     default_allowance: Terms | None = None
+    trusted: bool = False
+    work_sha256: bytes | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that it goes into."""
+        return Lane(self.executor_class, self.trusted)
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -75,8 +83,10 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
         executor_class=new.executor_class,
         namespace=new.namespace,
         image=new.image,
+        trusted=new.trusted,
+        work_sha256=new.work_sha256,
         priority=new.priority,
-        turn=turns.next_turn(tx.connection, new.owner, new.executor_class, new.priority, new.namespace),
+        turn=turns.next_turn(tx.connection, new.owner, new.lane, new.priority, new.namespace),
         status=Status.SENT.value,
         attempt=0,
         losses=0,
