@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
 from horde_core.price import price_of
-from horde_core.signing import RequestSignature, SignatureError
+from horde_core.signing import RequestSignature, Scope, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
@@ -46,7 +46,7 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         BadRequest: the request is not admitted; the message names what is wrong.
     """
     content = parse(body)
-    signature = _check_signature(content, headers, owner, settings, now)
+    signature = check_signature(content, headers, owner, settings, now)
     spec = parse_spec(content)
     _check_available(spec)
     if spec.executor_class not in settings.classes:
@@ -153,18 +153,27 @@ def _idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _check_signature(
+def check_signature(
     content: Mapping[str, JsonValue],
     headers: Mapping[str, str],
     owner: str,
     settings: Settings,
     now: Now,
+    *,
+    scope: Scope | None = None,
 ) -> RequestSignature:
+    """The signature of a request, if its owner made it just now, over `scope` if one is given.
+
+    Raises:
+        BadRequest: it is missing or wrong, somebody else's, or too old or too new.
+    """
     try:
         signature = RequestSignature.from_headers(headers)
         signing.verify_request(content, signature)
     except SignatureError as error:
         raise BadRequest(str(error)) from error
+    if scope not in (None, signature.scope):
+        raise BadRequest(f"X-CH-Signature-Scope must be {scope} for this request, not {signature.scope}")
     if signature.signatory != owner:
         raise BadRequest("X-CH-Signatory is not the hotkey that logged in; sign with the same hotkey")
     age_us = now.wall_us - signature.timestamp_ns // 1000

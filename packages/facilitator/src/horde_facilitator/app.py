@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from horde_facilitator.api import (
     attempts,
+    cheating,
     claims,
     explain,
     files,
@@ -36,7 +37,7 @@ from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import allowances, executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage)
+ROUTERS = (login, jobs, explain, streams, files, claims, attempts, cheating, health, hotkeys, machines, usage)
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -20,6 +20,8 @@ class Settings:
     a hotkey that is on no list is refused. `port` 0 takes a free port.
     `weights` of classes are thousandths, 1000 where none is given. `default_allowance` is what a hotkey has in
     each class where nobody gave it an allowance; None sets no limit.
+    `cheat_out_s` is how long a confirmed report of cheating takes an executor out; the reports of one hotkey keep
+    at most `cheat_executors_out` out without an operator's word.
     """
 
     data: Path
@@ -37,6 +39,8 @@ class Settings:
     queue_s: float = 86_400
     max_queued_per_hotkey: int = 10_000
     max_attempts: int = 3
+    cheat_out_s: float = 4 * 3600
+    cheat_executors_out: int = 1
     limits: Limits = field(default_factory=Limits)
 
     nonce_s: int = 300
