@@ -34,7 +34,7 @@ async def play(executor, *, files=None, stdout=b"", image=DIGEST, outcome=DONE):
 
 
 async def test_a_copy_on_a_trusted_executor_shows_that_a_result_was_forged(ours, executor, trusted, spec):
-    """The copy has the same image by digest, differences are told by path, and the report takes the executor out."""
+    """The copy runs the same image by digest; differences are told by path; the report takes the executor out."""
     wanted = spec(artifacts_dir="/out", args=["work"])
     running = asyncio.create_task(ours.run_verified(wanted, timeout=30))
     first = await play(executor, files={"/out/a": b"forged", "/out/same": b"x", "/out/mine": b""})
@@ -59,7 +59,7 @@ async def test_a_copy_on_a_trusted_executor_shows_that_a_result_was_forged(ours,
 
 
 async def test_a_report_needs_no_trusted_job(ours, trusted, spec):
-    """As clients before 0.0.17 make it. A job that is not there is not found, nor is a report that was not made."""
+    """As clients before 0.0.17 make it. What is not there is not found, neither a job nor a report."""
     job = await ours.create_job(spec())
     await play(trusted)
     await job.wait(30)
