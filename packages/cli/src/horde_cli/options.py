@@ -69,6 +69,14 @@ Env = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
 ]
+SecretEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret-env",
+        metavar="NAME[=VALUE]",
+        help="One that nobody is shown; best as NAME alone. Repeatable.",
+    ),
+]
 Namespace = Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")]
 Priority = Annotated[
     int, typer.Option("--priority", min=-10, max=10, help="Among your own jobs: the greater first.")

@@ -78,15 +78,15 @@ def inputs(texts: Iterable[str]) -> list[InputOption]:
     return list(found.values())
 
 
-def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+def environment(texts: Iterable[str], own: Mapping[str, str], option: str = "--env") -> dict[str, str]:
     """`NAME=VALUE`, or `NAME` alone for the value that it has in the environment here (`own`)."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name:
-            raise BadUsage(f"--env {text!r} has no name", "write it like NAME=VALUE")
+            raise BadUsage(f"{option} has a value without a name", "write it like NAME=VALUE")
         if not equals and name not in own:
-            raise BadUsage(f"--env {name} has no value, and none is set here", f"write it like {name}=VALUE")
+            raise BadUsage(f"{option} {name} has no value, and none is set here", f"write it like {name}=VALUE")
         found[name] = value if equals else own[name]
     return found
 

@@ -94,7 +94,7 @@ def container_config(
         "Image": image.id,
         "Entrypoint": [INIT],
         "Cmd": list(command),
-        "Env": _environment(spec.env, image.env),
+        "Env": _environment(spec.plain_env, image.env),
         "Labels": dict(label),
         "Hostname": HOSTNAME,
         "NetworkDisabled": True,
@@ -137,7 +137,9 @@ _NO_GPU = "NVIDIA_VISIBLE_DEVICES"
 
 
 def _environment(env: Mapping[str, str], image_env: Iterable[str]) -> list[str]:
-    """The job's variables. GPUs are given by the executor alone, never because a variable asks for them.
+    """The job's variables but the secret ones, which the engine would keep on disk; our init gets those.
+
+    GPUs are given by the executor alone, never because a variable asks for them.
 
     NVIDIA's runtime reads the wish from the environment: from its own variable, and in older images from the
     mere presence of CUDA's.

@@ -215,7 +215,7 @@ async def _run_container(run: Run, ready: Ready) -> Execution:
             await engine.start(container)
         except EngineError as error:
             raise start_failure(Stage.EXECUTION, error) from error
-        output = await ready.line.release()
+        output = await ready.line.release(run.claim.spec.secrets)
     copying = asyncio.ensure_future(_copy_output(run, output))
     ending = asyncio.ensure_future(_end_of(run, ready))
     try:

@@ -35,6 +35,7 @@ from horde_facilitator.pace import Pace
 from horde_facilitator.parts import Parts
 from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import executors, people
+from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
 
 ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage, classes)
@@ -70,6 +71,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
         home = stack.enter_context(occupied(settings.data))
         keys = Keyring.opened(home.token_keys, settings.token_s)
         await asyncio.to_thread(bring_up_to_date, home.database)
+        sealing = await asyncio.to_thread(keys_for, home.database, home.sealing_keys)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
         blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
@@ -87,6 +89,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             database=database,
             blobs=blobs,
             keys=keys,
+            sealing=sealing,
             guests=Guests(database, clock),
             nonces=Nonces(keys, settings.nonce_s),
             tokens=Tokens(keys, settings.token_s),

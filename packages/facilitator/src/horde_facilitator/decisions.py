@@ -109,6 +109,18 @@ def deadline_exceeded(stage: Stage) -> Failed:
     )
 
 
+def request_lost() -> Failed:
+    """The outcome of a job whose sealed request cannot be opened any more."""
+    return Failed(
+        stage=Stage.QUEUE,
+        reason=Reason.REQUEST_LOST,
+        message=(
+            "The horde has lost the key that the job's request was sealed with, so it cannot be run. "
+            "This is the horde's fault. Create the job again."
+        ),
+    )
+
+
 def entry_details(outcome: AnyOutcome, reported_by: str) -> dict[str, JsonValue]:
     """The metadata of the history line that ends a job, in the form that published clients read."""
     match outcome:

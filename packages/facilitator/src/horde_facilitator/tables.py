@@ -112,10 +112,14 @@ requests = Table(
     "requests",
     metadata,
     _of_job(),
+    Column("head", LargeBinary, nullable=False),
+    Column("echo", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("echo", Text, nullable=False),
 )
-"""The body exactly as it was signed, and the part of it that replies repeat, as JSON."""
+"""Sealed (see `sealing`): the body exactly as it was signed, empty once the job has ended, and the part of it that
+replies repeat, as JSON. `head` is what both seals begin with, so that those of an older key are found. The body
+comes last, because SQLite reads all that stands before what is asked for."""
+Index("requests_of_head", requests.c.head, requests.c.job)
 
 history = Table(
     "history",

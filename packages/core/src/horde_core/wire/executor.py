@@ -36,7 +36,7 @@ SHORT_LOG = 4096
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class SlotShare(_Message):

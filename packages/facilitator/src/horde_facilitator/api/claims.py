@@ -1,8 +1,10 @@
 """Executors ask for work."""
 
 import asyncio
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -16,14 +18,20 @@ from horde_facilitator.api.given import INLINE, MIB, Executor, GivenParts, body_
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
 from horde_facilitator.bus import CLASSES, class_topic
-from horde_facilitator.clock import SECOND, microseconds
+from horde_facilitator.clock import SECOND, Now, microseconds
 from horde_facilitator.database import Transaction
+from horde_facilitator.decisions import request_lost
+from horde_facilitator.errors import SealError
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import claims, classes, cordons, executors, people
+from horde_facilitator.records import claims, classes, cordons, endings, executors, people
 from horde_facilitator.records.claims import Claimed
 from horde_facilitator.records.executors import Presence
 from horde_facilitator.records.turns import Offer
+from horde_facilitator.records.values import End
+from horde_facilitator.sealing import Purpose
 from horde_facilitator.service import judge
+
+log = logging.getLogger(__name__)
 
 PRESENT_EVERY_S = 5
 
@@ -56,7 +64,12 @@ async def claim(
     given = await _wait(request, parts, body, offer)
     if given is None:
         return Response(status_code=204)
-    return Response(await _answer(parts, given), media_type="application/json")
+    try:
+        return Response(await _answer(parts, given), media_type="application/json")
+    except SealError as error:
+        log.warning("%s; the job ends", error)
+        await parts.database.write(partial(_end_lost, claimed=given.claimed, now=parts.clock.now()))
+        return Response(status_code=204)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,11 @@ async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer
                     return None
 
 
+def _end_lost(tx: Transaction, claimed: Claimed, now: Now) -> None:
+    """End a job that nobody can run any more, in the name of the attempt that just began."""
+    endings.end_held(tx, claimed.held, End.ENDED, request_lost(), now, reported_by="facilitator")
+
+
 async def _answer(parts: Parts, given: _Given) -> bytes:
     if len(given.claimed.body) < INLINE:
         return _printed(parts, given)
@@ -111,10 +129,11 @@ def _printed(parts: Parts, given: _Given) -> bytes:
     """The claim as JSON. The specification is read again from the body that was signed."""
     held, settings = given.claimed.held, parts.settings
     job, attempt = held.job, held.attempt
+    body = parts.sealing.open(given.claimed.body, job.uuid, Purpose.BODY)
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
-        spec=admission.parse_spec(admission.parse(given.claimed.body)),
+        spec=admission.parse_spec(admission.parse(body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,
         lease_s=settings.lease_s,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -57,15 +58,23 @@ async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     body = await read_body(request, parts.settings.body_bytes)
     admitted = await _admitted(body, request, parts, owner)
     dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
-    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 201, media_type=JSON)
+    return Response(await bare(dossier, parts), 201, media_type=JSON)
 
 
 async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> Admitted:
-    judged = (body, request.headers, owner, parts.settings, parts.clock.now())
+    judge = partial(
+        admission.admit,
+        body,
+        request.headers,
+        owner,
+        settings=parts.settings,
+        sealing=parts.sealing,
+        now=parts.clock.now(),
+    )
     if len(body) < INLINE:
-        return admission.admit(*judged)
+        return judge()
     async with parts.big_bodies:
-        return await asyncio.to_thread(admission.admit, *judged)
+        return await asyncio.to_thread(judge)
 
 
 def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
@@ -100,9 +109,9 @@ async def get(uuid: str, parts: GivenParts, owner: User, inline: bool = True) ->
     dossier = await parts.database.read(lambda connection: _read(connection, owner, uuid))
     settings = parts.settings
     if not inline:
-        return Response(await bare(dossier, parts.blobs, settings.limits.log_bytes), media_type=JSON)
+        return Response(await bare(dossier, parts), media_type=JSON)
     caps = Caps(settings.inline_bytes, settings.log_characters)
-    body = inlined(dossier, parts.blobs, caps, settings.limits.log_bytes)
+    body = inlined(dossier, parts, caps)
     if sum(artifact.size for artifact in dossier.artifacts) <= SMALL:
         return Response(b"".join([piece async for piece in body]), media_type=JSON)
     return StreamingResponse(body, media_type=JSON)
@@ -158,16 +167,16 @@ async def listing(
 
 
 async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline: bool) -> AsyncIterator[bytes]:
-    cap, log_bytes = parts.settings.listing_bytes, parts.settings.limits.log_bytes
+    cap = parts.settings.listing_bytes
     yield head.model_dump_json(exclude={"results"})[:-1].encode() + b',"results":['
     for index, dossier in enumerate(found):
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts.blobs, Caps(cap // 2, cap // 4), log_bytes):
+            async for piece in inlined(dossier, parts, Caps(cap // 2, cap // 4)):
                 yield piece
         else:
-            yield await bare(dossier, parts.blobs, log_bytes)
+            yield await bare(dossier, parts)
     yield b"]}"
 
 
@@ -186,4 +195,4 @@ async def cancel(uuid: str, parts: GivenParts, owner: User) -> Response:
         return _read(tx.connection, owner, uuid)
 
     dossier = await parts.database.write(run)
-    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 202, media_type=JSON)
+    return Response(await bare(dossier, parts), 202, media_type=JSON)
