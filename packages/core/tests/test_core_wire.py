@@ -14,10 +14,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec
-from horde_core.wire import client, executor, operator, payment
+from horde_core.wire import blobs, client, executor, operator, payment
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 MODULES: dict[str, ModuleType] = {
+    "blobs": blobs,
     "client": client,
     "executor": executor,
     "operator": operator,
@@ -27,6 +28,7 @@ MODULES: dict[str, ModuleType] = {
 }
 # What travels only as a part of another message; the golden files of those hold them.
 PARTS = {
+    "blobs": set[str](),
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
     "executor": {"Limits", "StatusEvent", "ProgressEvent", "LogTotal", "ArtifactEntry", "LeftOut"},
     "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},

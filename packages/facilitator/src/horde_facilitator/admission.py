@@ -13,7 +13,7 @@ from horde_core import signing
 from horde_core.price import price_of
 from horde_core.signing import RequestSignature, SignatureError
 from horde_core.spec import JobSpec, field_errors
-from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
+from horde_core.volumes import BlobVolume, HuggingfaceVolume, ZipUrlVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
@@ -29,7 +29,7 @@ NOT_ECHOED = {"volumes", "uploads", "streaming_details", "max_attempts", "queue_
 class Admitted:
     """A request that may become a job, with the signature and the key that must not make a second one.
 
-    `body_sha256` is the same for bodies that say the same.
+    `body_sha256` is the same for bodies that say the same. `blobs` are the inputs that must have been uploaded.
     """
 
     job: NewJob
@@ -37,6 +37,7 @@ class Admitted:
     remember_until_us: int
     idempotency_key: str | None
     body_sha256: bytes
+    blobs: tuple[BlobVolume, ...] = ()
 
 
 def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Settings, now: Now) -> Admitted:
@@ -74,6 +75,7 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
         idempotency_key=_idempotency_key(headers),
         body_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest(),
+        blobs=tuple(volume for volume in spec.volumes if isinstance(volume, BlobVolume)),
     )
 
 

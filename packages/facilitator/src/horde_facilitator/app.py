@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from horde_facilitator.api import (
     attempts,
+    blobs,
     claims,
     explain,
     files,
@@ -23,6 +24,7 @@ from horde_facilitator.api import (
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
+from horde_facilitator.checks import Checks
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
@@ -36,7 +38,7 @@ from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import allowances, executors, people
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage)
+ROUTERS = (login, jobs, explain, streams, files, claims, attempts, blobs, health, hotkeys, machines, usage)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -71,8 +73,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
         await asyncio.to_thread(bring_up_to_date, home.database)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
-        blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
-        reconciler = Reconciler(settings, clock, database, blobs)
+        store = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
+        reconciler = Reconciler(settings, clock, database, store)
         await database.write(_first_words(settings, clock))
         await reconciler.begin()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -84,7 +86,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             clock=clock,
             bus=bus,
             database=database,
-            blobs=blobs,
+            blobs=store,
+            checks=Checks(store),
             keys=keys,
             guests=Guests(database, clock),
             nonces=Nonces(keys, settings.nonce_s),

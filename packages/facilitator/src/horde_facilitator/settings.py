@@ -18,6 +18,8 @@ class Settings:
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
     a hotkey that is on no list is refused. `port` 0 takes a free port.
+    `blob_bytes` bounds an uploaded input, `blob_bytes_per_hotkey` all of an owner's; unfinished ones are forgotten
+    after `draft_s`, the others `unused_blob_s` after their last use.
     `weights` of classes are thousandths, 1000 where none is given. `default_allowance` is what a hotkey has in
     each class where nobody gave it an allowance; None sets no limit.
     """
@@ -48,6 +50,11 @@ class Settings:
     pending_hotkeys: int = 100
     signature_past_s: int = 300
     signature_future_s: int = 60
+
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_bytes_per_hotkey: int = 64 * 1024 * MIB
+    draft_s: float = 86_400
+    unused_blob_s: float = 7 * 86_400
 
     body_bytes: int = 32 * MIB
     inline_bytes: int = 50 * MIB

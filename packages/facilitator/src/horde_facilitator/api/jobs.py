@@ -23,7 +23,7 @@ from horde_facilitator.decisions import over_queue_limit
 from horde_facilitator.errors import NotFound
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import dossiers, jobs, people, repeats
+from horde_facilitator.records import dossiers, inputs, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -77,6 +77,7 @@ def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
         return _read(tx.connection, job.owner, before)
     rejection = over_queue_limit(jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey)
     jobs.create(tx, job, parts.clock.now(), rejection)
+    inputs.name(tx, job.owner, job.uuid, admitted.blobs, parts.clock.now())
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
     if key is not None:
         repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)
