@@ -19,8 +19,9 @@ from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
 from compute_horde_sdk.v1._search import Statuses, check, search_of
-from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of, uploads_of
 from compute_horde_sdk.v1._transport import Transport, pause
+from compute_horde_sdk.v1._uploads import UploadCallback, upload
 from compute_horde_sdk.v1._verifying import VerifiedRun, check_comparable, compared, copy_of
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
@@ -112,6 +113,7 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.
 
@@ -120,6 +122,8 @@ class ComputeHordeClient:
             on_trusted_miner: run it on an executor that the operator trusts, for comparison with others.
             idempotency_key: any text of 1 to 255 visible ASCII characters. The same job with the same key is made
                 once, however often it is handed in; another job with that key is refused.
+            upload_callback: called with the bytes uploaded so far and the bytes of all, where input volumes are
+                too large to travel inside the job; of what the facilitator has already nothing is sent.
 
         Raises:
             ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
@@ -137,6 +141,7 @@ class ComputeHordeClient:
             on_trusted_miner,
             certificate.pem if certificate else None,
         )
+        await upload(self._api, uploads_of(job_spec.input_volumes).values(), upload_callback)
         reply = await self._api.create(body, idempotency_key)
         return ComputeHordeJob(self._api, self._watcher, reply, certificate=certificate)
 
