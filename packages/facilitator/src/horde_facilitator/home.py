@@ -31,6 +31,11 @@ class Home:
         """The keys of nonces and tokens; see `keyring`."""
         return self.root / "keys" / "tokens"
 
+    @property
+    def tls(self) -> Path:
+        """The directory of certificates; see `tls.certificate`."""
+        return self.root / "tls"
+
 
 @contextmanager
 def occupied(root: Path) -> Generator[Home]:

@@ -12,6 +12,7 @@ from horde_facilitator.guests import Guests
 from horde_facilitator.keyring import Keyring
 from horde_facilitator.pace import Pace
 from horde_facilitator.settings import Settings
+from horde_facilitator.tls.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Parts:
     """What requests work with.
 
     `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
-    same time.
+    same time. Without a `certificate` it is plain HTTP that is spoken.
     """
 
     settings: Settings
@@ -34,3 +35,4 @@ class Parts:
     logins: Pace
     peer_logins: Pace
     big_bodies: asyncio.Semaphore
+    certificate: Certificate | None = None
