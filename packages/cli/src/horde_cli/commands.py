@@ -36,9 +36,13 @@ def up(
     slots: options.Slots = 1,
     allow_egress: options.AllowEgress = None,
     admit: options.Admit = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a whole horde on this machine; prints `ready URL` when it serves."""
-    from horde_cli import places, values
+    from horde_cli import encryption, places, values
     from horde_cli.up.front import up as start
 
     start(
@@ -48,6 +52,7 @@ def up(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         admit=values.admitted(admit or ()),
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -58,15 +63,20 @@ def facilitator(
     port: options.Port = 8700,
     data: options.Data = None,
     admit: options.Admit = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a facilitator alone; executors join it with `horde executor run`."""
-    from horde_cli import places, serving, values
+    from horde_cli import encryption, places, serving, values
 
     serving.facilitator(
         data=data or places.data_directory() / "facilitator",
         host=host,
         port=port,
         admit=values.admitted(admit or ()),
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -80,6 +90,7 @@ def executor_run(
     allow_egress: options.AllowEgress = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
+    ca_fingerprint: options.CaFingerprint = None,
 ) -> None:
     """Run the jobs of a facilitator on this machine, until Ctrl-C puts them back."""
     from horde_cli import places, serving, values
@@ -93,6 +104,7 @@ def executor_run(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         token=token,
+        ca_fingerprint=values.fingerprint(ca_fingerprint),
     )
 
 
