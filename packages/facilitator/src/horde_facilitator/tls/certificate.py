@@ -16,6 +16,7 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from horde_core.trust import fingerprint_of
 from horde_facilitator.clock import SECOND, Clock
 from horde_facilitator.encryption import Encryption, GivenCertificate, OwnCertificate, Plain
 from horde_facilitator.errors import StartError
@@ -93,7 +94,7 @@ class Certificate:
                     raise
                 log.info("a new certificate is served, until %s", found.leaf.not_valid_after_utc.date())
             self._said = ""
-        except (StartError, OSError) as error:
+        except (StartError, OSError, ValueError) as error:
             if str(error) != self._said:
                 log.warning("the certificate stays as it was: %s", error)
             self._said = str(error)
@@ -126,6 +127,10 @@ def opened(encryption: Encryption, place: Path, host: str, clock: Clock) -> Cert
         _show_authority(place / "ca.pem", certificate.authority if certificate else None)
     except OSError as error:
         raise StartError(f"{place} cannot be used: {error.strerror or error}") from error
+    except ValueError as error:  # what cryptography says of certificates that are not as they should be
+        raise StartError(f"the certificate cannot be used: {error}") from error
+    if certificate and certificate.authority:
+        log.info("clients trust it by %s, %s", place / "ca.pem", fingerprint_of(certificate.authority))
     return certificate
 
 
