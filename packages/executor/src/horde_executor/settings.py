@@ -14,7 +14,7 @@ class Settings:
         facilitator_url: where jobs come from.
         facilitator_ca: the CA (a PEM file) that alone may vouch for it; None: those that everybody trusts.
         data: a directory of this agent alone; the workspaces of running jobs lie in it.
-        classes: the executor classes whose jobs it takes.
+        classes: the executor classes whose jobs it takes; empty: whatever classes there are.
         hotkey: who it is.
         slots: how many jobs may run at once; each gets an equal share of memory and cores.
         allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
@@ -25,8 +25,8 @@ class Settings:
 
     facilitator_url: str
     data: Path
-    classes: tuple[str, ...]
     hotkey: Signer = field(repr=False)
+    classes: tuple[str, ...] = ()
     slots: int = 1
     allow_egress: tuple[str, ...] = ()
     docker_url: str | None = None

@@ -32,6 +32,11 @@ class Home:
         return self.root / "keys" / "tokens"
 
     @property
+    def sealing_keys(self) -> Path:
+        """The keys of what is sealed in the records; see `sealing`."""
+        return self.root / "keys" / "sealing"
+
+    @property
     def tls(self) -> Path:
         """The directory of certificates; see `tls.certificate`."""
         return self.root / "tls"

@@ -152,7 +152,7 @@ class Supervisor:
             tell(self._warning)
         if ca:
             tell(f"clients trust it by {ca}; horde invite and horde executor enroll tell other machines")
-        tell("all classes are served by this machine, unverified")
+        tell("all classes are served by this machine as far as its size allows, unverified")
         tell(f"config {self._directory.client_config}; Ctrl-C stops")
 
     def _authority(self, url: str) -> Path | None:
