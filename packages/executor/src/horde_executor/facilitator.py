@@ -6,11 +6,13 @@ its lease runs out). The table of requests stands in `horde_core.wire.executor`.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +20,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from horde_core.signing import Signer
+from horde_core.trust import complaint, distrust_in
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
 from horde_core.wire.executor import (
     CLASSES_PATH,
@@ -34,7 +37,7 @@ from horde_core.wire.executor import (
     Service,
     Stream,
 )
-from horde_executor.errors import FacilitatorError, Fenced
+from horde_executor.errors import ExecutorError, FacilitatorError, Fenced, Untrusted
 from horde_executor.tasks import pause_before
 
 CONNECT_S = 5.0
@@ -64,25 +67,31 @@ class Attempt:
 class Facilitator:
     """A logged-in connection. It logs in by itself, also again when its token is no longer taken."""
 
-    def __init__(self, http: httpx2.AsyncClient, hotkey: Signer) -> None:
+    def __init__(self, http: httpx2.AsyncClient, hotkey: Signer, ca: Path | None = None) -> None:
         self._http = http
+        self._ca = ca
+        self._has_answered = False
         self._hotkey = hotkey
         self._token = ""
         self._logging_in = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str, hotkey: Signer) -> AsyncGenerator["Facilitator"]:
-        """Open a connection; nothing is sent before the first request."""
+    async def connect(cls, url: str, hotkey: Signer, ca: Path | None = None) -> AsyncGenerator["Facilitator"]:
+        """Open a connection; nothing is sent before the first request. With a `ca`, nobody else may vouch for it.
+
+        Raises:
+            ExecutorError: the file of the CA cannot be used.
+        """
         # A proxy of the environment is for the world outside, never for this machine's own facilitator.
         beyond = urlsplit(url).hostname not in _LOOPBACK
         # Long polls hold a connection each, so their number is bounded by the slots, not by the pool.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60)
         agent = {"User-Agent": f"compute-horde-executor/{version('compute-horde-executor')}"}
         async with httpx2.AsyncClient(
-            base_url=url.rstrip("/"), limits=limits, trust_env=beyond, headers=agent
+            base_url=url.rstrip("/"), limits=limits, trust_env=beyond, headers=agent, verify=_trusting(ca)
         ) as http:
-            yield cls(http, hotkey)
+            yield cls(http, hotkey, ca)
 
     async def claim(self, claim_id: str, offer: ClaimRequest) -> Claim | None:
         """Ask for a job, waiting up to ``offer.wait_s``; None when there is none. One try."""
@@ -211,10 +220,26 @@ class Facilitator:
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise FacilitatorError(f"the facilitator cannot be asked: {error}", HTTPStatus.BAD_REQUEST) from error
         except httpx2.HTTPError as error:
-            raise FacilitatorError(f"the facilitator cannot be reached: {error!r}") from error
+            raise self._unanswered(error) from error
+        self._has_answered = True
         if not answer.is_success:
             raise _refusal(answer)
         return answer
+
+    def _unanswered(self, error: httpx2.HTTPError) -> FacilitatorError:
+        why = distrust_in(error)
+        if why is None:
+            return FacilitatorError(f"the facilitator cannot be reached: {error!r}")
+        text = complaint(str(self._http.base_url), why, str(self._ca) if self._ca else None)
+        # A facilitator that was trusted before gets time to mend its certificate: jobs of its run here.
+        return FacilitatorError(text) if self._has_answered else Untrusted(text)
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext | bool:
+    try:
+        return ssl.create_default_context(cafile=str(ca)) if ca else True
+    except (OSError, ssl.SSLError) as error:
+        raise ExecutorError(f"the CA of the facilitator, {ca}, cannot be used: {error}") from error
 
 
 async def _pieces(answer: httpx2.Response) -> AsyncGenerator[bytes]:

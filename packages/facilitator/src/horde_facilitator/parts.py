@@ -14,6 +14,7 @@ from horde_facilitator.keyring import Keyring
 from horde_facilitator.pace import Pace
 from horde_facilitator.sealing import SealingKeys
 from horde_facilitator.settings import Settings
+from horde_facilitator.tls.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Parts:
     """What requests work with.
 
     `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
-    same time.
+    same time. Without a `certificate` it is plain HTTP that is spoken.
     """
 
     settings: Settings
@@ -38,3 +39,4 @@ class Parts:
     logins: Pace
     peer_logins: Pace
     big_bodies: asyncio.Semaphore
+    certificate: Certificate | None = None

@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import JsonValue
 
 from compute_horde_sdk.v1._api import Api
-from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._config import read_config, trusted_file
 from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
@@ -48,6 +48,8 @@ class ComputeHordeClient:
         compute_horde_validator_hotkey: str,
         job_queue: str | None = None,
         facilitator_url: str = DEFAULT_FACILITATOR_URL,
+        *,
+        facilitator_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         """Describe who asks whom.
 
@@ -56,6 +58,8 @@ class ComputeHordeClient:
             compute_horde_validator_hotkey: the ss58 address of the validator that is to run them.
             job_queue: kept for programs that name one; it has no effect.
             facilitator_url: where the facilitator is.
+            facilitator_ca: a file with the certificate (PEM) of the authority that alone may vouch for it. None
+                takes the one that the variable COMPUTE_HORDE_CA names, or else those that everybody trusts.
 
         Raises:
             ComputeHordeError: `facilitator_url` is no http(s) URL.
@@ -64,7 +68,8 @@ class ComputeHordeClient:
         self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
-        self._transport = Transport(facilitator_url, hotkey)
+        self.facilitator_ca = trusted_file(facilitator_ca)
+        self._transport = Transport(facilitator_url, hotkey, self.facilitator_ca)
         self._api = Api(self._transport, hotkey)
         self._watcher = Watcher(self._api)
 
@@ -81,7 +86,12 @@ class ComputeHordeClient:
             ComputeHordeError: the file is not there, or lacks something; the message names the file and the key.
         """
         config = read_config(path)
-        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+        return cls(
+            config.hotkey,
+            config.validator_hotkey,
+            facilitator_url=config.facilitator_url,
+            facilitator_ca=config.facilitator_ca,
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from compute_horde_sdk.v1._errors import ComputeHordeError, RefusedError, UnreachableError, is_passing
 from compute_horde_sdk.v1._replies import raise_for
+from compute_horde_sdk.v1._tls import distrusted, stay_encrypted, trusting
 from horde_core.signing import Signer
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
 from horde_core.wire.operator import REDEEM_PATH, Redemption
@@ -59,7 +61,7 @@ class Call:
 class Transport:
     """Sends requests to one facilitator on behalf of one hotkey."""
 
-    def __init__(self, url: str, hotkey: Signer) -> None:
+    def __init__(self, url: str, hotkey: Signer, ca: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ComputeHordeError(
@@ -67,6 +69,7 @@ class Transport:
             )
         self._base = url.rstrip("/")
         self._is_tls = parts.scheme == "https"
+        self._ca = ca
         self._hotkey = hotkey
         self._token = ""
         self._login = asyncio.Lock()
@@ -119,7 +122,7 @@ class Transport:
         """
         token = self._token or await self._new_token("")
         async with AsyncExitStack() as stack:
-            with _translated(self._base):
+            with _translated(self._base, self._ca):
                 response = await stack.enter_async_context(self._streamed(call, token))
                 if await _is_expired(response):
                     token = await self._new_token(token)
@@ -143,7 +146,7 @@ class Transport:
 
     async def _once(self, call: Call) -> httpx2.Response:
         token = self._token or await self._new_token("")
-        with _translated(self._base):
+        with _translated(self._base, self._ca):
             response = await self._open()[0].send(self._built(call, token))
             if await _is_expired(response):
                 token = await self._new_token(token)
@@ -184,7 +187,7 @@ class Transport:
 
     async def _handshake(self, invitation: str | None) -> str:
         requests = self._open()[0]
-        with _translated(self._base):
+        with _translated(self._base, self._ca):
             answer = await requests.get(self._base + NONCE_PATH)
             raise_for(answer, what="login")
             nonce = _read(Nonce, answer).nonce
@@ -204,13 +207,22 @@ class Transport:
         if self._clients is None:
             # Reading the authorities costs some 100 ms. Without TLS there is no use for them, and should a server
             # redirect to TLS nothing is trusted.
-            context = httpx2.create_ssl_context() if self._is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context = trusting(self._ca) if self._is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            hooks = {"request": [stay_encrypted]} if self._is_tls else {}
             self._clients = (
                 httpx2.AsyncClient(
-                    verify=context, limits=_REQUESTS, timeout=_REQUEST_TIMEOUT, follow_redirects=True
+                    verify=context,
+                    limits=_REQUESTS,
+                    timeout=_REQUEST_TIMEOUT,
+                    follow_redirects=True,
+                    event_hooks=hooks,
                 ),
                 httpx2.AsyncClient(
-                    verify=context, limits=_STREAMS, timeout=_STREAM_TIMEOUT, follow_redirects=True
+                    verify=context,
+                    limits=_STREAMS,
+                    timeout=_STREAM_TIMEOUT,
+                    follow_redirects=True,
+                    event_hooks=hooks,
                 ),
             )
         return self._clients
@@ -255,10 +267,12 @@ def pause(attempt: int, error: ComputeHordeError | None) -> float:
 
 
 @contextmanager
-def _translated(base: str) -> Generator[None]:
+def _translated(base: str, ca: Path | None) -> Generator[None]:
     try:
         yield
     except httpx2.TransportError as error:
+        if untrusted := distrusted(error, base, ca):
+            raise untrusted from error
         said = str(error) or type(error).__name__
         raise UnreachableError(
             f"no answer from the facilitator at {base}: {said}", sent=not isinstance(error, _NOT_SENT)

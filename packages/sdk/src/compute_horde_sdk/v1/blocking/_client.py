@@ -43,19 +43,29 @@ class ComputeHordeClient:
         compute_horde_validator_hotkey: str,
         job_queue: str | None = None,
         facilitator_url: str = DEFAULT_FACILITATOR_URL,
+        *,
+        facilitator_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self.hotkey = hotkey
         self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
-        self._client = AsyncClient(hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url)
+        self._client = AsyncClient(
+            hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url, facilitator_ca=facilitator_ca
+        )
+        self.facilitator_ca = self._client.facilitator_ca
         self._thread = LoopThread(self._client.aclose)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
         """The client that a configuration file describes, such as the one that `horde up` writes."""
         config = read_config(path)
-        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+        return cls(
+            config.hotkey,
+            config.validator_hotkey,
+            facilitator_url=config.facilitator_url,
+            facilitator_ca=config.facilitator_ca,
+        )
 
     def __enter__(self) -> Self:
         return self
