@@ -121,6 +121,19 @@ WRONG: list[tuple[str, Any]] = [
     ("uploads", [put(form_fields={"a": "b"})]),
     ("uploads", [put(signed_headers={"a": 1})]),
     ("uploads", [put(output_upload_type="single_file_post", form_fields=["a"])]),
+    ("uploads", [put(when="never")]),
+    ("uploads", [put()] * 257),
+    *(("uploads", [put(signed_headers=headers)]) for headers in (
+        {"": "x"}, {"a b": "x"}, {"a:": "x"}, {"a\r\nb": "x"}, {"ä": "x"}, {"x-a": "1\r\nx-b: 2"}, {"x-a": "1\n"},
+        {"x-a": "1\0"}, {"x-a": "\u2028"}, {"x-a": "\ud800"}, {"x-a": "1", "X-A": "2"}, {"Host": "other"},
+        {"Content-Length": "5"}, {"transfer-encoding": "chunked"}, {"Expect": ""}, {"Proxy-Authorization": "x"},
+        {f"x-{n}": "1" for n in range(65)}, {"x-a": "1" * 8192},
+    )),
+    *(("uploads", [put(output_upload_type="single_file_post", **given)]) for given in (
+        {"signed_headers": {"Content-Type": "a/b"}}, {"form_fields": {"": "x"}}, {"form_fields": {"file": "x"}},
+        {"form_fields": {"a\r\nX: y": "x"}}, {"form_fields": {"a": "\ud800"}}, {"form_fields": {"a": "x" * 65536}},
+        {"form_fields": {str(n): "" for n in range(101)}},
+    )),
     ("on_trusted_miner", "yes"),
     ("use_gpu", 1),
     ("target_validator_hotkey", None),
@@ -154,6 +167,16 @@ RIGHT: list[dict[str, Any]] = [
             put(),
             put(signed_headers={"x-a": "b"}),
             put(output_upload_type="single_file_post", form_fields={}),
+        ]
+    },
+    {"uploads": [put(), put(url="https://other.example.com/a")]},
+    {"uploads": [put(when="always", signed_headers={"X-A": "", "content-type": 'a/b; c="d"', "x-b": "ż\u00a0"})]},
+    {
+        "uploads": [
+            put(
+                output_upload_type="single_file_post",
+                form_fields={"key": "a/${filename}", "x-note": "two\r\nlines", "Content-Type": "text/plain"},
+            )
         ]
     },
     {"max_attempts": 1},
@@ -224,11 +247,23 @@ def test_an_empty_artifacts_directory_means_none() -> None:
     assert JobSpec.model_validate(MINIMAL | {"artifacts_dir": ""}).artifacts_dir is None
 
 
+def test_the_value_of_a_refused_header_is_not_repeated() -> None:
+    """The error names header and fault, and goes to logs that the signature must not reach."""
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(MINIMAL | {"uploads": [put(signed_headers={"x-token": "secret\n"})]})
+    (message,) = field_errors(refused.value)["uploads"]
+    assert message.startswith("0.single_file_put.signed_headers: the value of 'x-token' holds a line break")
+    assert "secret" not in message
+
+
 def test_secrets_stay_out_of_the_printed_form() -> None:
-    """Inline contents and tokens do not reach a log through `repr`."""
+    """Inline contents, tokens, and what signs an upload do not reach a log through `repr`."""
     hub = {"volume_type": "huggingface_volume", "repo_id": "a/b", "token": "hf_secret"}
-    text = repr(JobSpec.model_validate(MINIMAL | {"volumes": [inline("a", b"private bytes"), hub]}))
-    assert "hf_secret" not in text
+    post = put(output_upload_type="single_file_post", form_fields={"policy": "p_secret"})
+    uploads = [put(url="https://h/a?sig=u_secret", signed_headers={"x-token": "h_secret"}), post]
+    spec = JobSpec.model_validate(MINIMAL | {"volumes": [inline("a", b"private bytes"), hub], "uploads": uploads})
+    text = repr(spec)
+    assert "_secret" not in text
     assert b64(b"private bytes") not in text
 
 

@@ -28,7 +28,16 @@ MODULES: dict[str, ModuleType] = {
 # What travels only as a part of another message; the golden files of those hold them.
 PARTS = {
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
-    "executor": {"Limits", "StatusEvent", "ProgressEvent", "LogTotal", "ArtifactEntry", "LeftOut"},
+    "executor": {
+        "Limits",
+        "StatusEvent",
+        "ProgressEvent",
+        "ExposedEvent",
+        "LogTotal",
+        "ArtifactEntry",
+        "LeftOut",
+        "UploadAnswer",
+    },
     "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},
     "outcomes": set[str](),
     "payment": {"ClassUsage", "UsageLine"},
@@ -67,6 +76,7 @@ def grown(value: Any, key: str = "") -> Any:
         "spec",
         "env",
         "logs",
+        "headers",
         "jobs",
         "artifacts",
         "upload_results",
