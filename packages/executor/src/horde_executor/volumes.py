@@ -26,7 +26,7 @@ from horde_executor.archive import ArchiveCaps
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import Progress, fetch
-from horde_executor.hop import Patience
+from horde_executor.patience import Patience
 from horde_executor.room import Room
 
 AnyVolume = InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume

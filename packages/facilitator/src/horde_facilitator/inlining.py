@@ -14,7 +14,7 @@ from horde_facilitator.blobs import Blobs, artifact_key, log_key
 from horde_facilitator.logview import LogView
 from horde_facilitator.records.dossiers import Dossier
 from horde_facilitator.records.values import Artifact, Attempt
-from horde_facilitator.replies import job_reply
+from horde_facilitator.replies import job_reply, upload_results
 from horde_facilitator.reports import STREAMS, log_view, report_of
 
 PIECE = 768 * 1024
@@ -26,10 +26,11 @@ SMALL = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one job object may hold: bytes of artifacts, characters of each log."""
+    """What one job object may hold: bytes of artifacts, characters of each log and of the answers to uploads."""
 
     artifact_bytes: int
     log_characters: int
+    answer_characters: int = 1024**2
 
 
 async def log_views(blobs: Blobs, attempt: Attempt | None, log_bytes: int) -> dict[str, LogView]:
@@ -61,7 +62,8 @@ async def read_log(blobs: Blobs, key: str, view: LogView, start: int, stop: int)
 async def bare(dossier: Dossier, blobs: Blobs, log_bytes: int) -> bytes:
     """The job object with neither logs nor artifacts inside."""
     views = await log_views(blobs, dossier.shown, log_bytes)
-    return job_reply(dossier, views).model_dump_json().encode()
+    reply = job_reply(dossier, views).model_copy(update={"upload_results": upload_results(dossier)})
+    return reply.model_dump_json().encode()
 
 
 async def inlined(dossier: Dossier, blobs: Blobs, caps: Caps, log_bytes: int) -> AsyncIterator[bytes]:
@@ -71,7 +73,13 @@ async def inlined(dossier: Dossier, blobs: Blobs, caps: Caps, log_bytes: int) ->
     fitting, left_out = fit(dossier.artifacts, caps.artifact_bytes)
     if dossier.more_artifacts:
         left_out.append(LeftOut(path="", why="there are more artifacts; get the job itself to see them all"))
-    reply = job_reply(dossier, views, left_out)
+    answers = upload_results(dossier)
+    if sum(len(path) + len(text) for path, text in answers.items()) > caps.answer_characters:
+        left_out.append(
+            LeftOut(path="", why="the answers to uploads are left out; get the job itself to see them")
+        )
+        answers = {}
+    reply = job_reply(dossier, views, left_out).model_copy(update={"upload_results": answers})
     head = reply.model_dump_json(exclude={"stdout", "stderr", "artifacts"})
     yield head[:-1].encode()
     for name, text in texts.items():

@@ -39,7 +39,7 @@ def progress_of(job: Job) -> Progress | None:
 
 
 def job_reply(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut] = ()) -> JobReply:
-    """The job object without the content of logs and artifacts."""
+    """The job object without the content of logs and artifacts and without the answers to uploads."""
     job = dossier.job
     return JobReply.model_validate(
         {
@@ -55,6 +55,17 @@ def job_reply(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequen
             "horde": _details(dossier, logs, not_inlined),
         }
     )
+
+
+def upload_results(dossier: Dossier) -> dict[str, str]:
+    """What the servers of a job's outputs answered, by path below `/output`; each is JSON in a text of its own.
+
+    Published clients read `headers` and `body` there. Of several uploads of one file the last counts.
+    """
+    return {
+        answer.path: answer.model_dump_json(include={"status", "headers", "body"})
+        for answer in report_of(dossier.shown).uploads
+    }
 
 
 def _details(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut]) -> HordeDetails:

@@ -160,7 +160,7 @@ async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline:
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts.blobs, Caps(cap // 2, cap // 4), log_bytes):
+            async for piece in inlined(dossier, parts.blobs, Caps(3 * cap // 8, cap // 4, cap // 8), log_bytes):
                 yield piece
         else:
             yield await bare(dossier, parts.blobs, log_bytes)
