@@ -107,13 +107,11 @@ class _Request:
             headers["Content-Type"], content = form(fields, upload.relative_path.rpartition("/")[2], file, size)
         else:
             method, content = "PUT", Content(file, size)
-        lines = [_header(name, value) for name, value in headers.items()]
-        lines.append(b"Expect: 100-continue" if content.size > _UNHEARD else b"Expect:")
         return cls(
             upload=upload,
             target=target,
             method=method,
-            headers=tuple(lines),
+            headers=tuple(_header(name, value) for name, value in headers.items()),
             content=content,
             file_size=size,
             expiry=expiry(target.query, fields),
@@ -189,6 +187,7 @@ class _Work:
         self._patience = patience
         self._report = report
         self._reported_at = 0.0
+        self._asks_first = request.content.size > _UNHEARD
         self._answer: UploadAnswer | None = None
 
     def run(self, stop: threading.Event) -> Sending:
@@ -212,7 +211,8 @@ class _Work:
         request = self._request
         request.content.seek(0)
         exchange = _Put(request, self.line.egress)
-        heard = self.line.run(exchange, request.headers, stop, self._tick)
+        expect = b"Expect: 100-continue" if self._asks_first else b"Expect:"
+        heard = self.line.run(exchange, [*request.headers, expect], stop, self._tick)
         if isinstance(heard, Broken):
             return heard, None
         if isinstance(heard, Refused):
@@ -229,6 +229,9 @@ class _Work:
         said = f"{head} ({code})" if code else str(head)
         if exchange.is_taken:
             return Broken(f"the server answered {said} before it had the whole file")
+        if head.status == HTTPStatus.EXPECTATION_FAILED and self._asks_first:
+            self._asks_first = False
+            return Broken("the server takes no question before the file")
         if answers.is_passing(head, code):
             return Broken(f"the server answered {said}")
         hint = answers.advice(
