@@ -133,10 +133,14 @@ class Line:
         self, exchange: "Exchange", stop: threading.Event, tick: Callable[[], None]
     ) -> tuple[int, str] | None:
         """Run the request to its end; libcurl's code and text if it failed."""
+        moved = exchange.moved()
         while self._multi.perform()[1]:
             threads.check(stop)
             tick()
-            if time.monotonic() - exchange.heard_at > self._patience.stall_s:
+            before, moved = moved, exchange.moved()
+            if moved != before:
+                exchange.heard_at = time.monotonic()
+            elif time.monotonic() - exchange.heard_at > self._patience.stall_s:
                 return pycurl.E_OPERATION_TIMEDOUT, "stalled"  # libcurl's own measure averages over 5 s
             self._multi.select(_LOOK_S)
         failed = self._multi.info_read()[2]
@@ -228,6 +232,9 @@ class Exchange:
     def is_answered(self) -> bool:
         """Whether the server's answer counts although libcurl failed."""
         return self.cut
+
+    def moved(self) -> object:
+        """Something that changes while bytes of ours leave."""
 
     def slowness(self, seconds: float) -> str:
         """What a request that was given up for being slow lacked."""

@@ -68,7 +68,7 @@ def reply(connection: socket.socket, status: str, *lines: str, body: bytes = b""
 
 def take(connection: socket.socket, asked: Asked, size: int | None = None) -> None:
     """Read the body of a request, or its beginning."""
-    if asked.header("expect"):
+    if asked.header("expect") and not asked.body:
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     wanted = int(asked.header("content-length")) if size is None else size
     while len(asked.body) < wanted:

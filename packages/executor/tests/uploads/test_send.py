@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -207,6 +208,23 @@ async def test_a_server_that_does_not_read_is_given_up_after_its_tries(taker):
     result = await sent(put(taker.url("/x")), LARGE * 5, allow=(taker.address,), patience=patience)
     assert "the server took no more data for 0.3 s, 2 times" in result.problem
     assert result.answer is None
+
+
+async def test_a_slow_server_is_borne_with_as_long_as_it_takes_anything(taker):
+    """What counts is that bytes leave, however few: a slow line is no line that stands still."""
+
+    def slow(connection, asked, _count):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        while len(asked.body) < int(asked.header("content-length")):
+            take(connection, asked, len(asked.body) + 40_000)
+            taker.released.wait(0.02)
+        reply(connection, "200 OK")
+
+    taker.answers["/x"] = slow
+    patience = Patience(stall_s=0.25, tries=1)
+    result = await sent(put(taker.url("/x")), LARGE, allow=(taker.address,), patience=patience)
+    assert result.problem is None
+    assert taker.asked[0].body == LARGE
 
 
 async def test_an_answer_before_the_file_is_there_does_not_count(taker):
