@@ -85,6 +85,7 @@ def test_an_output_of_the_command_line_is_a_put():
         inputs=[],
         outputs=["/output/a=https://h/x"],
         env=[],
+        secret_env=[],
         limits=[],
         artifacts=None,
         artifacts_dir="/artifacts",
@@ -99,6 +100,8 @@ def test_env_takes_a_value_or_that_of_the_own_environment():
     assert environment(["A=1=2", "B", "C="], {"B": "b"}) == {"A": "1=2", "B": "b", "C": ""}
     with pytest.raises(BadUsage, match="MISSING"):
         environment(["MISSING"], {})
+    with pytest.raises(BadUsage, match="--secret-env has a value without a name"):
+        environment(["=hidden"], {}, "--secret-env")
 
 
 def test_hosts_and_hotkeys_are_checked_before_anything_starts():

@@ -104,7 +104,7 @@ Fields = Annotated[dict[str, str], AfterValidator(_checked_fields)]
 
 
 class _Upload(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     url: Annotated[Url, Field(repr=False)]
     relative_path: FilePath
