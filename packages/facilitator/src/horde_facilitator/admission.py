@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
 from horde_core.price import seconds_of
-from horde_core.signing import RequestSignature, SignatureError
+from horde_core.signing import RequestSignature, Scope, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
@@ -61,7 +61,7 @@ def admit(
         BadRequest: the request is not admitted; the message names what is wrong.
     """
     content = parse(body)
-    signature = _check_signature(content, headers, owner, settings, now)
+    signature = check_signature(content, headers, owner, settings, now)
     spec = parse_spec(content)
     _check_available(spec)
     job_uuid = str(uuid.uuid4())
@@ -77,6 +77,8 @@ def admit(
         queue_us=microseconds(queue_limit_s(spec, settings)),
         body=sealing.seal(body, job_uuid, Purpose.BODY),
         echo=sealing.seal(echo_of(spec).encode(), job_uuid, Purpose.ECHO),
+        trusted=spec.on_trusted_miner,
+        work_sha256=work_sha256(spec),
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(
@@ -121,6 +123,17 @@ def echo_of(spec: JobSpec) -> str:
     return pack({**spec.model_dump(mode="json", exclude=NOT_ECHOED), "env": spec.plain_env})
 
 
+_WORK = {"executor_class", "args", "env", "artifacts_dir", "volumes"}
+"""What a job's results may depend on. Of the image not the name counts but what it means, which shows later."""
+
+
+def work_sha256(spec: JobSpec) -> bytes | None:
+    """The same for jobs that do the same work; None for one whose work its user steers while it runs."""
+    if spec.is_streaming:
+        return None
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json", include=_WORK)).encode()).digest()
+
+
 def queue_limit_s(spec: JobSpec, settings: Settings) -> float:
     """How long the job may wait for its first executor, in seconds.
 
@@ -157,18 +170,27 @@ def _idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _check_signature(
+def check_signature(
     content: Mapping[str, JsonValue],
     headers: Mapping[str, str],
     owner: str,
     settings: Settings,
     now: Now,
+    *,
+    scope: Scope | None = None,
 ) -> RequestSignature:
+    """The signature of a request, if its owner made it just now, over `scope` if one is given.
+
+    Raises:
+        BadRequest: it is missing or wrong, somebody else's, or too old or too new.
+    """
     try:
         signature = RequestSignature.from_headers(headers)
         signing.verify_request(content, signature)
     except SignatureError as error:
         raise BadRequest(str(error)) from error
+    if scope not in (None, signature.scope):
+        raise BadRequest(f"X-CH-Signature-Scope must be {scope} for this request, not {signature.scope}")
     if signature.signatory != owner:
         raise BadRequest("X-CH-Signatory is not the hotkey that logged in; sign with the same hotkey")
     age_us = now.wall_us - signature.timestamp_ns // 1000
@@ -190,7 +212,5 @@ def _check_available(spec: JobSpec) -> None:
         fields.setdefault("volumes", []).append("volumes of the type zip_url are not available yet")
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
-    if spec.on_trusted_miner:
-        fields["on_trusted_miner"] = ["trusted executors are not available yet"]
     if fields:
         raise BadRequest("The job asks for what is not available yet.", fields)

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from horde_facilitator.api import (
     attempts,
+    cheating,
     claims,
     classes,
     explain,
@@ -38,7 +39,21 @@ from horde_facilitator.records import executors, people
 from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage, classes)
+ROUTERS = (
+    login,
+    jobs,
+    explain,
+    streams,
+    files,
+    claims,
+    attempts,
+    cheating,
+    health,
+    hotkeys,
+    machines,
+    usage,
+    classes,
+)
 
 
 def create_app(parts: Parts) -> FastAPI:

@@ -21,7 +21,7 @@ from horde_facilitator.reconcile import (
     Rules,
     describe,
     due,
-    served_classes,
+    served_lanes,
 )
 from horde_facilitator.records import endings, executors, jobs, people, sweep
 from horde_facilitator.records.values import End
@@ -92,7 +92,7 @@ class Reconciler:
             connection,
             now,
             microseconds(self._rules.no_executor_s),
-            served_classes(now, seen, back, self._rules),
+            served_lanes(now, seen, back, self._rules),
         )
         running = sweep.running(connection, now)
         refused = executors.refusals(connection) if waiting else {}

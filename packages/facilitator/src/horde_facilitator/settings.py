@@ -15,6 +15,8 @@ class Settings:
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
     a hotkey that is on no list is refused. `port` 0 takes a free port.
+    `cheat_out_s` is how long a confirmed report of cheating takes an executor out; the reports of one hotkey keep
+    at most `cheat_executors_out` out without an operator's word.
     """
 
     data: Path
@@ -29,6 +31,8 @@ class Settings:
     queue_s: float = 86_400
     max_queued_per_hotkey: int = 10_000
     max_attempts: int = 3
+    cheat_out_s: float = 4 * 3600
+    cheat_executors_out: int = 1
     limits: Limits = field(default_factory=Limits)
 
     nonce_s: int = 300

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from compute_horde_sdk.v1._search import Search
 from compute_horde_sdk.v1._transport import Call, Transport
 from horde_core.signing import Scope, Signer, sign_request
+from horde_core.wire.cheating import REPORT_PATH, CheatReport
 from horde_core.wire.classes import CLASSES_PATH, Classes
 from horde_core.wire.client import (
     CREATE_PATH,
@@ -27,8 +28,6 @@ from horde_core.wire.client import (
 )
 from horde_core.wire.explanation import Explanation
 from horde_core.wire.payment import USAGE_PATH, Usage
-
-_CHEATED_PATH = "/api/v1/cheated-job/"
 
 
 class Api:
@@ -50,8 +49,13 @@ class Api:
 
     async def report_cheated(self, body: Mapping[str, JsonValue]) -> str:
         """Report that a job's result was forged; returns what the facilitator says."""
-        call = self._signed(_CHEATED_PATH, body, Scope.FULL_REQUEST, is_repeatable=False)
+        call = self._signed(REPORT_PATH, body, Scope.FULL_REQUEST, is_repeatable=self._is_ours)
         return (await self._transport.request(call)).text
+
+    async def cheat_report(self, uuid: str) -> CheatReport:
+        """What became of the report about a job."""
+        path = f"{REPORT_PATH}{quote(uuid, safe='')}/"
+        return await self._transport.fetch(Call("GET", path), CheatReport)
 
     async def job(self, uuid: str, *, inline: bool) -> JobReply:
         """A job; `inline` asks for its output inside the reply (the original facilitator always does so)."""

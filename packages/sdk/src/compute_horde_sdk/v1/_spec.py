@@ -94,7 +94,7 @@ def body_of(
     Args:
         spec: the job.
         validator_hotkey: who is to run it, as an ss58 address.
-        on_trusted_miner: whether it must run on the validator's own machines.
+        on_trusted_miner: whether only an executor that the operator trusts may run it.
         streaming_certificate: PEM of the certificate that may connect to a streaming job.
 
     Raises:
