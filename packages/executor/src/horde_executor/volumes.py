@@ -29,7 +29,7 @@ from horde_executor.blob_volumes import ReadBlob, fetch_blob
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import Progress, fetch
-from horde_executor.hop import Patience
+from horde_executor.patience import Patience
 from horde_executor.room import Room
 
 AT_ONCE = 4

@@ -212,8 +212,6 @@ def _check_available(spec: JobSpec) -> None:
         fields.setdefault("volumes", []).append("volumes from Hugging Face are not available yet")
     if ZipUrlVolume in kinds:
         fields.setdefault("volumes", []).append("volumes of the type zip_url are not available yet")
-    if spec.uploads:
-        fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
     if fields:

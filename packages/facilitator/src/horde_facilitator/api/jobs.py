@@ -174,7 +174,7 @@ async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline:
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts, Caps(cap // 2, cap // 4)):
+            async for piece in inlined(dossier, parts, Caps(3 * cap // 8, cap // 4, cap // 8)):
                 yield piece
         else:
             yield await bare(dossier, parts)
