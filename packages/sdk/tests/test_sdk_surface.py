@@ -88,7 +88,7 @@ def shape(member):
 def test_fields_and_defaults_are_those_of_the_published_client():
     """In their order, so that positional arguments keep their meaning; what is ours comes after."""
     assert list(inspect.signature(v1.ComputeHordeClient).parameters) == [
-        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url"
+        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url", "facilitator_ca"
     ]  # fmt: skip
     assert defaults(v1.ComputeHordeJobSpec) == {
         "executor_class": None,

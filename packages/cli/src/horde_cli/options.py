@@ -36,6 +36,33 @@ Job = Annotated[str, typer.Argument(metavar="UUID", help="The job, or the first 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where everything is kept.")]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain (PEM).", rich_help_panel="TLS"),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key, for the owner's eyes only.", rich_help_panel="TLS"),
+]
+TlsName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tls-name",
+        metavar="NAME",
+        help="A further host or address for the certificate that is made here. Repeatable.",
+        rich_help_panel="TLS",
+    ),
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="No encryption, in a network of your own.", rich_help_panel="TLS"),
+]
+CaFingerprint = Annotated[
+    str | None,
+    typer.Option(
+        "--ca-fingerprint", metavar="sha256:HEX", help="The CA of the facilitator, as its operator says."
+    ),
+]
 Admit = Annotated[
     list[str] | None,
     typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in: `user`, `executor`, … Repeatable."),

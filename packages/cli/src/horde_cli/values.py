@@ -12,6 +12,7 @@ from decimal import Decimal
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
+from horde_core.trust import read_fingerprint
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
@@ -141,6 +142,14 @@ def period(text: str, option: str = "--expires") -> int:
     if match is None or int(match[1]) == 0:
         raise BadUsage(f"{option} {text!r} cannot be read", "write it like 30m, 12h or 7d")
     return int(match[1]) * (_UNITS | {"d": 86_400})[match[2]]
+
+
+def fingerprint(text: str | None) -> str | None:
+    """`sha256:` and 64 hexadecimal digits, in whatever way people write them."""
+    try:
+        return None if text is None else read_fingerprint(text)
+    except ValueError as error:
+        raise BadUsage(f"--ca-fingerprint cannot be read: {error}", "copy it from the operator's line") from error
 
 
 def executor_classes(texts: Iterable[str]) -> list[str]:
