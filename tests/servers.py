@@ -53,7 +53,7 @@ class Nginx:
         return f"http://{self.address}{path}"
 
     def statuses(self, path: str, count: int) -> list[int]:
-        """What it answered to requests for a path. It is written a moment after the answer: `count` are awaited."""
+        """What it answered to requests for a path. Written a moment after the answer, so `count` are awaited."""
         deadline = time.monotonic() + 10
         while True:
             lines = [line.split('"') for line in self.log.read_text().splitlines()]
