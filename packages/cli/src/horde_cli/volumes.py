@@ -1,8 +1,5 @@
 """Local files and directories as input volumes that travel inside the job."""
 
-import base64
-import io
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +29,6 @@ def volumes(options: Iterable[InputOption]) -> dict[str, Volume]:
     local = {option.target: Path(option.source).expanduser() for option in chosen if not option.is_url}
     _check_size(local.values())
     found: dict[str, Volume] = {}
-    archives: dict[str, bytes] = {}
     for option in chosen:
         try:
             if option.is_url:
@@ -42,18 +38,11 @@ def volumes(options: Iterable[InputOption]) -> dict[str, Volume]:
                 found[key] = InlineInputVolume.from_directory(local[option.target], compress=True)
             else:
                 data = _file(option.target, local[option.target])
-                if zipfile.is_zipfile(io.BytesIO(data)) or data.startswith(b"PK"):
-                    archives[option.target] = data
-                else:
-                    found[option.target] = _inline(data)
+                found[option.target] = InlineInputVolume.from_bytes(data)
         except (OSError, ValueError) as error:
             raise BadUsage(f"--input {option.target}: {error}") from error
-    if archives:
-        _add_archives(archives, found)
-    if (
-        sum(len(volume.contents) for volume in found.values() if isinstance(volume, InlineInputVolume))
-        > MAX_ENCODED
-    ):
+    inline = (volume for volume in found.values() if isinstance(volume, InlineInputVolume))
+    if sum(len(volume.contents) for volume in inline) > MAX_ENCODED:
         raise BadUsage(
             "--input: the local files are too large to travel in a job", "serve them at a URL and give that"
         )
@@ -74,20 +63,3 @@ def _file(target: str, source: Path) -> bytes:
     if target == MOUNT.rstrip("/"):
         raise BadUsage(f"--input: {source} is a file, so it needs a name", f"write {MOUNT}{source.name}={source}")
     return source.read_bytes()
-
-
-def _add_archives(archives: dict[str, bytes], found: dict[str, Volume]) -> None:
-    """An inline volume that is a zip is unpacked; zip files that were named as files travel inside another one."""
-    if MOUNT in found:
-        raise BadUsage(
-            "--input: a zip file cannot go along with a directory at /volume", "put it into that directory"
-        )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for target, data in archives.items():
-            archive.writestr(target.removeprefix(MOUNT), data)
-    found[MOUNT] = _inline(buffer.getvalue())
-
-
-def _inline(data: bytes) -> InlineInputVolume:
-    return InlineInputVolume(contents=base64.b64encode(data).decode())

@@ -1,6 +1,7 @@
 """Executors ask for work."""
 
 import asyncio
+import hashlib
 from dataclasses import replace
 from typing import Annotated
 
@@ -97,6 +98,7 @@ def _printed(parts: Parts, claimed: Claimed) -> bytes:
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
+        owner=hashlib.sha256(job.owner.encode()).hexdigest()[:32],
         spec=admission.parse_spec(admission.parse(claimed.body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,

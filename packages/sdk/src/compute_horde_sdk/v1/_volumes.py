@@ -35,9 +35,16 @@ class InlineInputVolume(_Input):
     Attributes:
         contents: base64. A zip archive is unpacked into the directory that the volume's key names; any other
             content becomes the file of that name.
+        plain: make the file of that name of any content, also of a zip archive (``.npz`` and ``.whl`` are such).
     """
 
     contents: str = Field(repr=False)
+    plain: bool = False
+
+    @classmethod
+    def from_bytes(cls, contents: bytes) -> Self:
+        """One file at exactly the path that the volume's key names, whatever it holds."""
+        return cls(contents=base64.b64encode(contents).decode("ascii"), plain=True)
 
     @classmethod
     def from_file_contents(cls, filename: str, contents: bytes, compress: bool = False) -> Self:
@@ -92,7 +99,14 @@ class InlineInputVolume(_Input):
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it."""
-        return {"volume_type": "inline", "contents": self.contents, "relative_path": relative_path}
+        volume: dict[str, JsonValue] = {
+            "volume_type": "inline",
+            "contents": self.contents,
+            "relative_path": relative_path,
+        }
+        if self.plain:  # only where it says something: other facilitators do not know it
+            volume["plain"] = True
+        return volume
 
 
 class HTTPInputVolume(_Input):
@@ -105,6 +119,16 @@ class HTTPInputVolume(_Input):
         return {"volume_type": "single_file", "url": self.url, "relative_path": relative_path}
 
 
+class HTTPZipInputVolume(_Input):
+    """A zip archive, which the executor fetches from an http(s) URL and unpacks into the volume's key."""
+
+    url: str
+
+    def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
+        """The volume as the facilitator takes it."""
+        return {"volume_type": "zip_url", "contents": self.url, "relative_path": relative_path}
+
+
 class HuggingfaceInputVolume(_Input):
     """A repository of Hugging Face; the volume's key is the directory that it will fill.
 
@@ -113,12 +137,15 @@ class HuggingfaceInputVolume(_Input):
         repo_type: ``"model"`` (what None means), ``"dataset"`` or ``"space"``.
         revision: a branch, tag or commit; None is the default branch.
         allow_patterns: take only the files that match one of these.
+        token: for repositories that are private or gated. It travels signed with the job, and is used for this
+            job alone.
     """
 
     repo_id: str
     repo_type: str | None = None
     revision: str | None = None
     allow_patterns: str | list[str] | None = None
+    token: str | None = Field(default=None, repr=False)
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it."""
@@ -130,7 +157,7 @@ class HuggingfaceInputVolume(_Input):
             "revision": self.revision,
             "relative_path": relative_path,
             "allow_patterns": [*patterns] if isinstance(patterns, list) else patterns,
-            "token": None,
+            "token": self.token,
         }
 
 
@@ -174,7 +201,7 @@ class HttpOutputVolumeResponse(BaseModel):
     body: str
 
 
-InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume
+InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume | HTTPZipInputVolume
 OutputVolume = HTTPOutputVolume
 
 
