@@ -153,7 +153,7 @@ async def test_a_wrong_value_is_named_before_anything_is_sent(client, original, 
 
 
 def test_what_published_clients_do_not_know_is_signed_along(spec):
-    """A plain content stays a file, a token and the URL of an archive travel; each is in the text that is signed."""
+    """The mark of plain content, the URL of an archive and a token are in the text that is signed."""
     inputs = {
         "/volume/a.npz": InlineInputVolume.from_bytes(b"PK\x03\x04"),
         "/volume/z": HTTPZipInputVolume(url="https://files.example.com/a.zip"),

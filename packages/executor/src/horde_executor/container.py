@@ -12,6 +12,7 @@ from typing import Any
 from horde_core.spec import JobSpec
 from horde_executor.engine import Image, Machine
 from horde_executor.facilitator import Attempt
+from horde_executor.layers import Layers
 from horde_executor.line import INIT
 from horde_executor.settings import Settings
 from horde_executor.workspace import Mount
@@ -69,7 +70,7 @@ def container_config(
     image: Image,
     command: Sequence[str],
     *,
-    mounts: Iterable[Mount],
+    mounts: Iterable[Mount | Layers],
     share: Share,
     label: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -112,7 +113,14 @@ def container_config(
     }
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount | Layers) -> dict[str, Any]:
+    if isinstance(mount, Layers):
+        driver = {"Name": "local", "Options": {"type": "overlay", "device": "overlay", "o": mount.options}}
+        return {
+            "Type": "volume",
+            "Target": mount.target,
+            "VolumeOptions": {"NoCopy": True, "DriverConfig": driver},
+        }
     # Never "Binds": with those the engine makes a source that is missing.
     return {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
 
