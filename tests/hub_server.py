@@ -47,9 +47,15 @@ class HubServer:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[Request] = []
+        self.sent: list[bool] = []
+        self.instead: dict[bytes, bytes] = {}
+        """What is sent instead of a content."""
         self.hold: threading.Event | None = None
         """While it is there and not set, the store sends half of a file and then waits for it."""
         self.asked = threading.Semaphore(0)
+        self.silent = False
+        """Whether the hub answers nothing."""
+        self.over = threading.Event()
         self.port = self.store_port = 0
 
     def add(
@@ -74,7 +80,7 @@ class HubServer:
 
     def downloads(self, *, store: bool = True) -> int:
         """How many files were sent, by the store of large files or by the hub itself."""
-        return sum(r.method == "GET" and r.store is store and "/api/" not in r.path for r in self.requests)
+        return self.sent.count(store)
 
     @property
     def url(self) -> str:
@@ -100,6 +106,7 @@ class HubServer:
                 ports.append(server.server_port)
             self.port, self.store_port = ports
             stack.callback(lambda: self.hold and self.hold.set())
+            stack.callback(self.over.set)
             yield self
 
 
@@ -123,17 +130,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = urlsplit(self.path).path
         bearer = self.headers.get("Authorization")
         self.token = bearer.removeprefix("Bearer ") if bearer else None
         self.hub.requests.append(Request(self.command, path, self.token, self.store))
+        if self.hub.silent:
+            self.hub.over.wait(30)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             if self.store:
                 self.send_file(self.hub.blobs[path.rpartition("/")[2]], {})
             elif found := _API.fullmatch(path):
-                self.describe(*found.groups())
+                self.describe(*map(_unquoted, found.groups()))
             elif found := _RESOLVE.fullmatch(path):
-                self.resolve(*found.groups())
+                self.resolve(*map(_unquoted, found.groups()))
             else:
                 self.refuse(404, "NotFound")
 
@@ -174,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> tuple[str, dict[str, bytes]] | None:
         repository = self.hub.repositories.get((kind, repo_id))
         known = repository is not None and repository.tokens is not None and self.token in repository.tokens
-        if self.token is not None and self.token.startswith("invalid"):
+        if self.token is not None and self.token.startswith("hf_invalid"):
             return self.refuse(401, "", "Invalid credentials in Authorization header")
         if repository is None or (repository.tokens is not None and not repository.gated and not known):
             return self.refuse(404 if self.token else 401, "RepoNotFound")
@@ -195,9 +204,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_file(self, content: bytes, headers: Mapping[str, str]) -> None:
+        content = self.hub.instead.get(content, content)
         self.send_head(200, len(content), headers)
         if self.command != "GET":
             return
+        self.hub.sent.append(self.store)
         if self.store and self.hub.hold is not None:
             self.wfile.write(content[: len(content) // 2])
             self.hub.asked.release()
@@ -210,6 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(length), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
+
+
+def _unquoted(text: str | None) -> str | None:
+    return text and unquote(text)
 
 
 def _entry(path: str, content: bytes) -> dict[str, object]:

@@ -30,7 +30,7 @@ class Nginx:
         """Status, path with query, and what was asked for: "if-none-match", "range" or ""."""
         lines = (line.split("\t") for line in (self._place / "access").read_text().splitlines())
         return [
-            (int(status), uri, "range" if part else "if-none-match" if known else "")
+            (int(status), uri, "range" if part != "-" else "if-none-match" if known != "-" else "")
             for status, uri, part, known in lines
         ]
 
@@ -55,7 +55,7 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {root};
-        if ($arg_X-Amz-Signature = expired) {{ return 403; }}
+        if ($query_string ~ "X-Amz-Signature=expired") {{ return 403; }}
         location /slow/ {{ alias {root}/; limit_rate 2m; }}
         location /nameless/ {{ alias {root}/; etag off; limit_rate 2m; }}
         location /private/ {{ alias {root}/; add_header Cache-Control no-store; }}
@@ -74,7 +74,7 @@ def nginx() -> Iterator[Nginx]:
         (place / "root").mkdir()
         user = "user root;" if os.geteuid() == 0 else ""
         config = CONFIG.format(place=place, root=place / "root", port=port, user=user)
-        (place / "nginx.conf").write_text(config.replace("$arg_X-Amz-Signature", "$arg_x_amz_signature"))
+        (place / "nginx.conf").write_text(config)
         program = shutil.which("nginx") or "/usr/sbin/nginx"
         server = subprocess.Popen([program, "-e", place / "error", "-p", name, "-c", place / "nginx.conf"])
         try:
@@ -84,7 +84,6 @@ def nginx() -> Iterator[Nginx]:
                     break
             yield Nginx(place, place / "root", port)
         finally:
-            server.send_signal(signal.SIGQUIT if server.poll() is None else 0)
             server.terminate()
             server.wait()
 

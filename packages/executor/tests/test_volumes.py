@@ -95,18 +95,16 @@ class Placed:
     """A `/volume` directory and the call that fills it."""
 
     def __init__(self, tmp_path: Path, port: int) -> None:
-        self.root, self.scratch = tmp_path / "volume", tmp_path / "tmp"
+        self.root = tmp_path / "volume"
         self.root.mkdir()
-        self.scratch.mkdir()
         self.egress = Egress.parse([f"127.0.0.1:{port}"])
         self.told: list[Moved] = []
         self.cache = tmp_path / "cache"
 
     async def __call__(self, *volumes: AnyVolume, caps: Caps | None = None) -> dict[str, bytes]:
         async with Cache.opened(self.cache, egress=self.egress, patience=PATIENCE) as cache:
-            supply = Supply(cache, Hub(PUBLIC_HUB, self.egress, PATIENCE), owner="somebody")
-            await place(volumes, self.root, self.scratch, supply=supply, caps=caps, progress=self.told.append)
-        assert list(self.scratch.iterdir()) == []
+            supply = Supply(cache, Hub(PUBLIC_HUB, self.egress, PATIENCE, cache.tmp), owner="somebody")
+            await place(volumes, self.root, supply=supply, caps=caps, progress=self.told.append)
         assert list((self.cache / "tmp").iterdir()) == []
         return {
             str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()

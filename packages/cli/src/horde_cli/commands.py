@@ -35,6 +35,8 @@ def up(
     data: options.Data = None,
     slots: options.Slots = 1,
     allow_egress: options.AllowEgress = None,
+    hf_endpoint: options.HfEndpoint = options.HUB,
+    cache_bytes: options.CacheBytes = None,
     admit: options.Admit = None,
 ) -> None:
     """Start a whole horde on this machine; prints `ready URL` when it serves."""
@@ -47,6 +49,8 @@ def up(
         port=port,
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
+        hf_endpoint=values.hub(hf_endpoint),
+        cache_bytes=values.size(cache_bytes) if cache_bytes else None,
         admit=values.admitted(admit or ()),
     )
 
@@ -78,6 +82,8 @@ def executor_run(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
+    hf_endpoint: options.HfEndpoint = options.HUB,
+    cache_bytes: options.CacheBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
 ) -> None:
@@ -92,6 +98,8 @@ def executor_run(
         classes=values.executor_classes(classes or ()),
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
+        hf_endpoint=values.hub(hf_endpoint),
+        cache_bytes=values.size(cache_bytes) if cache_bytes else None,
         token=token,
     )
 

@@ -169,6 +169,8 @@ def install(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
+    hf_endpoint: options.HfEndpoint = options.HUB,
+    cache_bytes: options.CacheBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
     unit: Annotated[Path | None, typer.Option("--unit", metavar="FILE", help="Where the unit is written.")] = None,
@@ -188,6 +190,10 @@ def install(
     words = ["--facilitator", facilitator, "--data", str(place), "--hotkey", str(key), "--slots", str(slots)]
     words += [word for name in classes or () for word in ("--class", name)]
     words += [word for pair in egress for word in ("--allow-egress", pair)]
+    if values.hub(hf_endpoint) != options.HUB:
+        words += ["--hf-endpoint", values.hub(hf_endpoint)]
+    if cache_bytes:
+        words += ["--cache-bytes", str(values.size(cache_bytes))]
     file = unit or joining.UNIT
     joining.install(file, words)
     print(f"wrote {file}; start it with: systemctl daemon-reload && systemctl enable --now {file.stem}")

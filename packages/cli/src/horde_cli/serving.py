@@ -32,6 +32,8 @@ def executor(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     token: str | None = None,
 ) -> None:
     """Run jobs in the foreground; a token of an operator lets the hotkey in first.
@@ -56,6 +58,8 @@ def executor(
             classes=classes,
             slots=slots,
             allow_egress=allow_egress,
+            hf_endpoint=hf_endpoint,
+            cache_bytes=cache_bytes,
             ready=_print_ready,
         )
     )
@@ -86,6 +90,8 @@ async def execute(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     ready: Ready,
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
@@ -107,6 +113,8 @@ async def execute(
         hotkey=open_or_make(hotkey),
         slots=slots,
         allow_egress=tuple(allow_egress),
+        hf_endpoint=hf_endpoint,
+        cache_bytes=cache_bytes,
     )
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):

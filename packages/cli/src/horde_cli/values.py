@@ -7,15 +7,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
 from horde_core.classes import BUILT_IN
+from horde_core.volumes import checked_url
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _PERIOD = re.compile(r"(\d{1,9})([smhd]?)")
+_SIZE = re.compile(r"(\d{1,18})([KMGTkmgt]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
@@ -96,6 +99,26 @@ def egress(texts: Iterable[str]) -> list[str]:
         if match is None or not 0 < int(match[2]) <= MAX_PORT:
             raise BadUsage(f"--allow-egress {text!r} cannot be read", "write it like HOST:PORT, or [IPV6]:PORT")
     return found
+
+
+def size(text: str) -> int:
+    """`1048576`, `500M` or `20G`, in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadUsage(f"--cache-bytes {text!r} cannot be read", "write it like 500M or 20G")
+    return int(match[1]) * 1024 ** " KMGT".index((match[2] or " ").upper())
+
+
+def hub(text: str) -> str:
+    """The URL of a hub, without a slash at its end."""
+    url = text.rstrip("/")
+    try:
+        parts = urlsplit(checked_url(url))
+    except ValueError as error:
+        raise BadUsage(f"--hf-endpoint {text!r}: {error}", "write it like https://huggingface.co") from None
+    if parts.query or parts.fragment:
+        raise BadUsage(f"--hf-endpoint {text!r} has a query", "write it like https://huggingface.co")
+    return url
 
 
 def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:

@@ -79,9 +79,9 @@ async def _host(settings: Settings) -> AsyncGenerator[Host]:
             share = share_of(await engine.machine(), settings)
             await clear_leftovers(engine, executor, data)
             images = Images(engine, registry_check(egress))
-            hub = Hub(settings.hf_endpoint.rstrip("/"), egress, Patience())
             layers = await available(data)
             async with Cache.opened(data / "cache", egress=egress, budget=settings.cache_bytes) as cache:
+                hub = Hub(settings.hf_endpoint, egress, Patience(), cache.tmp)
                 yield Host(engine, facilitator, images, cache, hub, layers, share, executor, data)
 
 

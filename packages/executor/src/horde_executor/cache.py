@@ -115,6 +115,11 @@ class Cache:
             await cache._seal_now()
             await over(*cache._sweeping)
 
+    @property
+    def tmp(self) -> Path:
+        """A directory on its file system, emptied at the next start."""
+        return self._shelf.tmp
+
     async def obtain(self, wanted: Wanted, part: Part, *, limit: int) -> Blob:
         """A content, held for the caller, who has to `release` it.
 

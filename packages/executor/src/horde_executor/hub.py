@@ -21,7 +21,7 @@ from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import pause
 from horde_executor.hop import Patience, ca_file
-from horde_executor.tasks import over
+from horde_executor.tasks import Joint, over
 
 PUBLIC_HUB = "https://huggingface.co"
 
@@ -39,66 +39,74 @@ class HubFile:
     git_sha1: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub, and how it may be reached."""
+    """A hub, and how it may be reached.
 
-    endpoint: str
-    egress: Egress
-    patience: Patience
+    `scratch` is a directory for whatever the hub's library should want to write.
+    """
 
-    async def files(self, volume: HuggingfaceVolume, *, label: str, scratch: Path) -> tuple[HubFile, ...]:
+    def __init__(self, endpoint: str, egress: Egress, patience: Patience, scratch: Path) -> None:
+        self._endpoint = endpoint
+        self._egress = egress
+        self._patience = patience
+        self._scratch = scratch
+        self._asking: Joint[dict[str, Any]] = Joint()
+
+    async def files(self, volume: HuggingfaceVolume, *, label: str) -> tuple[HubFile, ...]:
         """The files of a volume. That its token may read them is proven by this.
+
+        Jobs that ask the same with the same token in the same moment ask once.
 
         Args:
             volume: the repository, revision and patterns.
             label: the path of the volume, which messages begin with.
-            scratch: a directory for whatever the hub's library should want to write.
 
         Raises:
             JobFailure: at the stage `download`; see `_failure` for what there is.
         """
-        failures = 0
+        failures, question = 0, json.dumps(self._question(volume))
         while True:
-            answer = await self._ask(volume, scratch)
+            answer = await self._asking.do(question, lambda: self._ask(question))
             if "files" in answer:
                 return _read(answer["files"], volume, label)
             kind, detail = answer["failed"], answer.get("detail", "")
             if kind != "unreachable":
                 raise self._failure(kind, detail, volume, label)
             failures += 1
-            wait = pause(failures, None, self.patience, random.random())  # noqa: S311 - spreads load only
+            wait = pause(failures, None, self._patience, random.random())  # noqa: S311 - spreads load only
             if wait is None:
                 raise JobFailure(
                     Stage.DOWNLOAD,
                     Reason.DOWNLOAD_UNREACHABLE,
-                    f"{label} could not be fetched: the hub {self.endpoint} cannot be reached ({detail}),"
+                    f"{label} could not be fetched: the hub {self._endpoint} cannot be reached ({detail}),"
                     f" {failures} times. Run the job again when it can.",
                 )
             await asyncio.sleep(wait)
 
-    async def _ask(self, volume: HuggingfaceVolume, scratch: Path) -> dict[str, Any]:
-        question = {
+    def _question(self, volume: HuggingfaceVolume) -> dict[str, Any]:
+        return {
             "parent": os.getpid(),
-            "egress": self.egress.entries(),
+            "egress": self._egress.entries(),
             "ca_file": ca_file(),
-            "timeout_s": {"connect": self.patience.connect_s, "stall": self.patience.stall_s},
-            "endpoint": self.endpoint,
+            "timeout_s": {"connect": self._patience.connect_s, "stall": self._patience.stall_s},
+            "endpoint": self._endpoint,
             "repo_id": volume.repo_id,
             "repo_type": volume.repo_type or "model",
             "revision": volume.revision,
             "allow_patterns": volume.allow_patterns,
             "token": volume.token,
         }
+
+    async def _ask(self, question: str) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-m", "horde_executor.ask_hub"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            cwd=scratch,
-            env=_environment(scratch),
+            cwd=self._scratch,
+            env=_environment(self._scratch),
         )
-        talking = asyncio.ensure_future(process.communicate(json.dumps(question).encode()))
+        talking = asyncio.ensure_future(process.communicate(question.encode()))
         try:
             await asyncio.wait([talking])
         finally:
@@ -116,14 +124,14 @@ class Hub:
     def _failure(self, kind: str, detail: str, volume: HuggingfaceVolume, label: str) -> JobFailure:
         kind_of = volume.repo_type or "model"
         what = f"the {kind_of} {volume.repo_id!r}"
-        page = f"{self.endpoint}/{'' if kind_of == 'model' else f'{kind_of}s/'}{volume.repo_id}"
+        page = f"{self._endpoint}/{'' if kind_of == 'model' else f'{kind_of}s/'}{volume.repo_id}"
         owns = volume.token is not None
         words = {
             "no_repository": (
-                f"{what} is not on {self.endpoint}, or the volume's token may not read it. Check repo_id,"
+                f"{what} is not on {self._endpoint}, or the volume's token may not read it. Check repo_id,"
                 " repo_type and the token."
                 if owns
-                else f"{what} is not on {self.endpoint}, or not public. Check repo_id and repo_type; if it is"
+                else f"{what} is not on {self._endpoint}, or not public. Check repo_id and repo_type; if it is"
                 " private, give the volume a token that may read it."
             ),
             "gated": (
@@ -132,14 +140,14 @@ class Hub:
                 else f"{what} is gated. Ask for access at {page}, and give the volume a token of that account."
             ),
             "no_revision": f"{what} has no revision {volume.revision!r}. Name a branch, tag or commit of it.",
-            "disabled": f"{what} was disabled on {self.endpoint}. Ask its owner.",
+            "disabled": f"{what} was disabled on {self._endpoint}. Ask its owner.",
             "bad_name": f"{volume.repo_id!r} is no name of a repository ({detail}). Write OWNER/NAME.",
-            "bad_token": f"{self.endpoint} does not accept the volume's token. Check that it is still valid.",
+            "bad_token": f"{self._endpoint} does not accept the volume's token. Check that it is still valid.",
             "shut": (
                 f"a host of the hub is {detail}, which jobs may not reach. The operator of the executor may allow"
                 " it with --allow-egress HOST:PORT."
             ),
-            "refused": f"{self.endpoint} does not give it: {detail}. Check repo_id, repo_type and revision.",
+            "refused": f"{self._endpoint} does not give it: {detail}. Check repo_id, repo_type and revision.",
         }
         return _failed(label, words[kind])
 
@@ -162,7 +170,10 @@ def _read(files: list[dict[str, Any]], volume: HuggingfaceVolume, label: str) ->
     if not files and volume.allow_patterns is not None:
         raise _failed(label, f"no file of {volume.repo_id!r} matches allow_patterns {volume.allow_patterns!r}.")
     try:
-        return tuple(HubFile(**{**file, "parts": _parts(file.pop("path"))}) for file in files)
+        return tuple(
+            HubFile(_parts(file["path"]), file["size"], file["url"], file["sha256"], file["git_sha1"])
+            for file in files
+        )
     except ValueError as error:
         raise _failed(label, f"{volume.repo_id!r} holds a path that cannot be used: {error}.") from None
 

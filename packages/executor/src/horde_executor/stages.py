@@ -191,7 +191,6 @@ async def _download(run: Run, space: Workspace) -> None:
                 await place(
                     spec.volumes,
                     space.inputs,
-                    space.tmp,
                     supply=supply,
                     linked=space.layered,
                     progress=progress,

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -39,6 +40,38 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, A]) -> A | None
         return await task if task.done() else None
     finally:
         await cancel(task, signal)
+
+
+class Joint(Generic[A]):
+    """Works by name: who asks for one that is under way gets its result along with the others.
+
+    A work is cancelled when the last who waits for it goes before its end.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, _Shared[A]] = {}
+
+    async def do(self, name: str, work: Callable[[], Coroutine[Any, Any, A]]) -> A:
+        """The result of the work of this name, which is begun if it is not under way."""
+        shared = self._under_way.get(name)
+        if shared is None:
+            shared = self._under_way[name] = _Shared(asyncio.ensure_future(work()))
+        shared.waiting += 1
+        try:
+            await asyncio.wait([shared.task])
+            return shared.task.result()
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting:
+                if self._under_way.get(name) is shared:
+                    del self._under_way[name]
+                await cancel(shared.task)
+
+
+@dataclass(slots=True)
+class _Shared(Generic[A]):
+    task: asyncio.Future[A]
+    waiting: int = 0
 
 
 async def cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -46,7 +46,6 @@ def comes_from_cache(volumes: Sequence[AnyVolume]) -> bool:
 async def place(
     volumes: Sequence[AnyVolume],
     root: Path,
-    scratch: Path,
     *,
     supply: Supply,
     linked: bool = False,
@@ -58,7 +57,6 @@ async def place(
     Args:
         volumes: as the spec has them; the order decides.
         root: the directory behind `/volume`. What is made there can be used by any user of the container.
-        scratch: a directory of the attempt for what is in between.
         supply: where they come from.
         linked: the job cannot write to `root` itself, so files of the cache are linked there instead of copied.
         caps: the operator's limits.
@@ -70,7 +68,7 @@ async def place(
     caps = caps or Caps()
     placing = Placing(root, Room(caps.total_bytes), caps.archive, linked)
     with ExitStack() as holds:
-        fetching = _Fetching(supply, scratch, placing.room, Meter(progress), holds)
+        fetching = _Fetching(supply, placing.room, Meter(progress), holds)
         brought = await fetching.all(volumes)
         pairs = list(zip(volumes, brought, strict=True))
         await threads.run(lambda stop: placing.run(pairs, stop), name="place volumes")
@@ -79,9 +77,8 @@ async def place(
 class _Fetching:
     """The transfers of one job. What they bring is held until it is placed."""
 
-    def __init__(self, supply: Supply, scratch: Path, room: Room, meter: Meter, holds: ExitStack) -> None:
+    def __init__(self, supply: Supply, room: Room, meter: Meter, holds: ExitStack) -> None:
         self._supply = supply
-        self._scratch = scratch
         self._room = room
         self._meter = meter
         self._holds = holds
@@ -118,7 +115,7 @@ class _Fetching:
     async def _repository(self, volume: HuggingfaceVolume) -> list[Brought]:
         whole = self._meter.part()  # stands for its files until they are known
         async with self._places:
-            files = await self._supply.hub.files(volume, label=path_of(volume), scratch=self._scratch)
+            files = await self._supply.hub.files(volume, label=path_of(volume))
         self._room.check(sum(file.size for file in files), path_of(volume))
         parts = [self._meter.part(file.size) for file in files]
         whole.had(0)

@@ -26,6 +26,8 @@ def up(
     port: int,
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     admit: Mapping[str, frozenset[str]],
 ) -> None:
     """Serve from `data` in the place of this process; returns only when another process serves from there.
@@ -68,6 +70,8 @@ def up(
             "classes": executor_classes(()),
             "slots": slots,
             "allow_egress": list(allow_egress),
+            "hf_endpoint": hf_endpoint,
+            "cache_bytes": cache_bytes,
         },
     }
     _become_supervisor(plan, held)
