@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJobSpec, ExecutorClass
+from hub_server import HubServer
 from processes import IMAGE, ROOT, Horde, containers, http_server, running, wait_until
 
 
@@ -67,11 +68,20 @@ def slow_url(slow_server) -> str:
 
 
 @pytest.fixture(scope="session")
-def horde(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str) -> Iterator[Horde]:
+def hub() -> Iterator[HubServer]:
+    """A Hugging Face hub."""
+    with HubServer().serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def horde(
+    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str, hub: HubServer
+) -> Iterator[Horde]:
     """A `horde up` with one slot."""
-    up = Horde(
-        tmp_path_factory.mktemp("horde"), "--slots", "1", "--allow-egress", files[1], "--allow-egress", slow_server
-    )
+    addresses = (files[1], slow_server, *hub.addresses)
+    allowed = [option for address in addresses for option in ("--allow-egress", address)]
+    up = Horde(tmp_path_factory.mktemp("horde"), "--slots", "1", *allowed, "--hf-endpoint", hub.url)
     with running(up):
         yield up.ready()
 
