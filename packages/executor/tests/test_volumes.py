@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from horde_core.outcomes import Reason, Stage
-from horde_core.volumes import InlineVolume, SingleFileVolume, ZipUrlVolume
+from horde_core.volumes import AnyVolume, InlineVolume, SingleFileVolume, ZipUrlVolume
 from horde_executor.archive import ArchiveCaps
 from horde_executor.cache import Cache
 from horde_executor.egress import Egress
@@ -23,10 +23,13 @@ from horde_executor.errors import JobFailure
 from horde_executor.hop import Patience
 from horde_executor.hub import PUBLIC_HUB, Hub
 from horde_executor.meter import Moved
-from horde_executor.placing import AnyVolume
 from horde_executor.volumes import Caps, Supply, place
 
 PATIENCE = Patience(tries=2, pause_s=0.01)
+
+
+def no_blobs(sha256: str, start: int):
+    raise AssertionError("nothing here was uploaded to a facilitator")
 
 
 class Files(ThreadingHTTPServer):
@@ -103,7 +106,7 @@ class Placed:
 
     async def __call__(self, *volumes: AnyVolume, caps: Caps | None = None) -> dict[str, bytes]:
         async with Cache.opened(self.cache, egress=self.egress, patience=PATIENCE) as cache:
-            supply = Supply(cache, Hub(PUBLIC_HUB, self.egress, PATIENCE, cache.tmp), owner="somebody")
+            supply = Supply(cache, Hub(PUBLIC_HUB, self.egress, PATIENCE, cache.tmp), no_blobs, owner="somebody")
             await place(volumes, self.root, supply=supply, caps=caps, progress=self.told.append)
         assert list((self.cache / "tmp").iterdir()) == []
         return {

@@ -17,7 +17,7 @@ CREATIONS = [r for r in RECORDED if r["target"] == "/api/v1/job-docker/"]
 def not_available(body: dict) -> set[str]:
     """The fields of a recorded request that ask for what is not there yet."""
     fields = set()
-    for name in ("uploads", "streaming_details", "on_trusted_miner"):
+    for name in ("uploads", "streaming_details"):
         if body.get(name):
             fields.add(name)
     return fields
@@ -55,7 +55,7 @@ async def test_what_published_clients_really_sent_is_understood(serving, shifted
                 assert job["args"] == body["args"]
                 assert job["env"] == body["env"]
                 seen.add(job["uuid"])
-        assert len(seen) == 9
+        assert len(seen) == 10
 
 
 async def served_tokens(served):
@@ -113,7 +113,6 @@ async def test_the_job_object_suits_every_published_client(user):
             "uploads",
         ),
         ({"streaming_details": {"public_key": "PEM"}}, "streaming_details"),
-        ({"on_trusted_miner": True}, "on_trusted_miner"),
         ({"max_attempts": 0}, "max_attempts"),
     ],
 )

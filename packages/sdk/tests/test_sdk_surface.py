@@ -26,6 +26,7 @@ NAMES = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -37,6 +38,7 @@ NAMES = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]
 
 
@@ -87,7 +89,7 @@ def shape(member):
 def test_fields_and_defaults_are_those_of_the_published_client():
     """In their order, so that positional arguments keep their meaning; what is ours comes after."""
     assert list(inspect.signature(v1.ComputeHordeClient).parameters) == [
-        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url"
+        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url", "facilitator_ca"
     ]  # fmt: skip
     assert defaults(v1.ComputeHordeJobSpec) == {
         "executor_class": None,
@@ -105,6 +107,7 @@ def test_fields_and_defaults_are_those_of_the_published_client():
         "streaming_start_time_limit_sec": 5,
         "priority": 0,
         "queue_time_limit_sec": None,
+        "secret_env": {},
     }
     assert list(defaults(v1.ComputeHordeJobResult))[:4] == ["stdout", "stderr", "artifacts", "upload_results"]
     assert list(defaults(v1.ComputeHordeJobStatusEntry))[:3] == ["created_at", "status", "metadata"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import operating, options, payment_commands
+from horde_cli import cheat_commands, class_commands, operating, options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -19,8 +19,10 @@ app = typer.Typer(
 executor = typer.Typer(help="The agent that runs jobs on one machine.", no_args_is_help=True)
 app.add_typer(executor, name="executor")
 app.command()(payment_commands.usage)
+app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
+app.add_typer(cheat_commands.cheats, name="cheats")
 
 TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.
@@ -38,9 +40,13 @@ def up(
     hf_endpoint: options.HfEndpoint = options.HUB,
     cache_bytes: options.CacheBytes = None,
     admit: options.Admit = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a whole horde on this machine; prints `ready URL` when it serves."""
-    from horde_cli import places, values
+    from horde_cli import encryption, places, values
     from horde_cli.up.front import up as start
 
     start(
@@ -50,8 +56,9 @@ def up(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         hf_endpoint=values.hub(hf_endpoint),
-        cache_bytes=values.size(cache_bytes) if cache_bytes else None,
+        cache_bytes=values.size(cache_bytes, "--cache-bytes") if cache_bytes else None,
         admit=values.admitted(admit or ()),
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -62,15 +69,22 @@ def facilitator(
     port: options.Port = 8700,
     data: options.Data = None,
     admit: options.Admit = None,
+    cheat_out: options.CheatOut = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a facilitator alone; executors join it with `horde executor run`."""
-    from horde_cli import places, serving, values
+    from horde_cli import encryption, places, serving, values
 
     serving.facilitator(
         data=data or places.data_directory() / "facilitator",
         host=host,
         port=port,
         admit=values.admitted(admit or ()),
+        cheat_out_s=values.period(cheat_out, "--cheat-out") if cheat_out else None,
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -86,6 +100,7 @@ def executor_run(
     cache_bytes: options.CacheBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
+    ca_fingerprint: options.CaFingerprint = None,
 ) -> None:
     """Run the jobs of a facilitator on this machine, until Ctrl-C puts them back."""
     from horde_cli import places, serving, values
@@ -99,8 +114,9 @@ def executor_run(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         hf_endpoint=values.hub(hf_endpoint),
-        cache_bytes=values.size(cache_bytes) if cache_bytes else None,
+        cache_bytes=values.size(cache_bytes, "--cache-bytes") if cache_bytes else None,
         token=token,
+        ca_fingerprint=values.fingerprint(ca_fingerprint),
     )
 
 
@@ -114,6 +130,7 @@ def run(
     artifacts: options.Artifacts = None,
     artifacts_dir: options.ArtifactsDir = "/artifacts",
     env: options.Env = None,
+    secret_env: options.SecretEnv = None,
     namespace: options.Namespace = "",
     priority: options.Priority = 0,
     limit: options.Limit = None,
@@ -142,6 +159,7 @@ def run(
         priority=priority,
         inputs=inputs or (),
         env=env or (),
+        secret_env=secret_env or (),
         limits=limit or (),
         artifacts=artifacts,
         artifacts_dir=artifacts_dir,

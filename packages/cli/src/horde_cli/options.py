@@ -36,13 +36,45 @@ Job = Annotated[str, typer.Argument(metavar="UUID", help="The job, or the first 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where everything is kept.")]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain (PEM).", rich_help_panel="TLS"),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key, for the owner's eyes only.", rich_help_panel="TLS"),
+]
+TlsName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tls-name",
+        metavar="NAME",
+        help="A further host or address for the certificate that is made here. Repeatable.",
+        rich_help_panel="TLS",
+    ),
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="No encryption, in a network of your own.", rich_help_panel="TLS"),
+]
+CaFingerprint = Annotated[
+    str | None,
+    typer.Option(
+        "--ca-fingerprint", metavar="sha256:HEX", help="The CA of the facilitator, as its operator says."
+    ),
+]
 Admit = Annotated[
     list[str] | None,
     typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in: `user`, `executor`, … Repeatable."),
 ]
+CheatOut = Annotated[
+    str | None,
+    typer.Option("--cheat-out", metavar="TIME", help="How long a cheat takes an executor out: 30m, 4h (default)."),
+]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
 Classes = Annotated[
-    list[str] | None, typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all.")
+    list[str] | None,
+    typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all there are."),
 ]
 AllowEgress = Annotated[
     list[str] | None,
@@ -50,7 +82,7 @@ AllowEgress = Annotated[
 ]
 CacheBytes = Annotated[
     str | None,
-    typer.Option("--cache-bytes", metavar="SIZE", help="Room for shared inputs: 500M, 20G; default: a share."),
+    typer.Option("--cache-bytes", metavar="SIZE", help="Room for shared inputs, like 20GiB; default: a share."),
 ]
 HfEndpoint = Annotated[
     str, typer.Option("--hf-endpoint", metavar="URL", help="The hub of Hugging Face volumes.", show_default=False)
@@ -75,6 +107,14 @@ ArtifactsDir = Annotated[
 Env = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
+]
+SecretEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret-env",
+        metavar="NAME[=VALUE]",
+        help="One that nobody is shown; best as NAME alone. Repeatable.",
+    ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")]
 Priority = Annotated[

@@ -44,6 +44,7 @@ class Run:
     priority: int
     inputs: Sequence[str]
     env: Sequence[str]
+    secret_env: Sequence[str]
     limits: Sequence[str]
     artifacts: Path | None
     artifacts_dir: str
@@ -66,6 +67,7 @@ def spec_of(run: Run) -> ComputeHordeJobSpec:
         docker_image=run.image,
         args=list(run.args),
         env=values.environment(run.env, os.environ),
+        secret_env=values.environment(run.secret_env, os.environ, "--secret-env"),
         artifacts_dir=run.artifacts_dir or None,
         input_volumes=volumes(values.inputs(run.inputs)) or None,
         download_time_limit_sec=limits.download,
@@ -84,11 +86,14 @@ async def submit(client: ComputeHordeClient, run: Run) -> int:
     spec = spec_of(run)
     with translated():
         async with client:
-            job = await client.create_job(spec)
+            shown = display(quiet=run.quiet)
+            try:
+                job = await client.create_job(spec, upload_callback=shown.upload)
+            finally:
+                shown.make_way()
             if run.detach:
                 print(json.dumps({"uuid": job.uuid}) if run.as_json else job.uuid)
                 return 0
-            shown = display(quiet=run.quiet)
             shown.say(f"job {job.uuid}")
             if not await _followed(job, shown, mute=run.as_json):
                 return CANCELLED

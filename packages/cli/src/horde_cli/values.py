@@ -7,19 +7,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
-from horde_core.classes import BUILT_IN
+from horde_core.trust import read_fingerprint
 from horde_core.volumes import checked_url
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _PERIOD = re.compile(r"(\d{1,9})([smhd]?)")
-_SIZE = re.compile(r"(\d{1,18})([KMGTkmgt]?)")
+_BASES = (("iB", 1024), ("B", 1000))
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT]i?B)")
+_BYTES = {f"{prefix}{kind}": base**power for power, prefix in enumerate("KMGT", 1) for kind, base in _BASES}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
@@ -78,15 +81,15 @@ def inputs(texts: Iterable[str]) -> list[InputOption]:
     return list(found.values())
 
 
-def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+def environment(texts: Iterable[str], own: Mapping[str, str], option: str = "--env") -> dict[str, str]:
     """`NAME=VALUE`, or `NAME` alone for the value that it has in the environment here (`own`)."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name:
-            raise BadUsage(f"--env {text!r} has no name", "write it like NAME=VALUE")
+            raise BadUsage(f"{option} has a value without a name", "write it like NAME=VALUE")
         if not equals and name not in own:
-            raise BadUsage(f"--env {name} has no value, and none is set here", f"write it like {name}=VALUE")
+            raise BadUsage(f"{option} {name} has no value, and none is set here", f"write it like {name}=VALUE")
         found[name] = value if equals else own[name]
     return found
 
@@ -99,14 +102,6 @@ def egress(texts: Iterable[str]) -> list[str]:
         if match is None or not 0 < int(match[2]) <= MAX_PORT:
             raise BadUsage(f"--allow-egress {text!r} cannot be read", "write it like HOST:PORT, or [IPV6]:PORT")
     return found
-
-
-def size(text: str) -> int:
-    """`1048576`, `500M` or `20G`, in bytes."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise BadUsage(f"--cache-bytes {text!r} cannot be read", "write it like 500M or 20G")
-    return int(match[1]) * 1024 ** " KMGT".index((match[2] or " ").upper())
 
 
 def hub(text: str) -> str:
@@ -141,17 +136,33 @@ def role(text: str) -> Role:
     return Role(text)
 
 
-def period(text: str) -> int:
+def period(text: str, option: str = "--expires") -> int:
     """`90`, `30m`, `12h` or `7d`, in seconds."""
     match = _PERIOD.fullmatch(text)
     if match is None or int(match[1]) == 0:
-        raise BadUsage(f"--expires {text!r} cannot be read", "write it like 30m, 12h or 7d")
+        raise BadUsage(f"{option} {text!r} cannot be read", "write it like 30m, 12h or 7d")
     return int(match[1]) * (_UNITS | {"d": 86_400})[match[2]]
 
 
+def fingerprint(text: str | None) -> str | None:
+    """`sha256:` and 64 hexadecimal digits, in whatever way people write them."""
+    try:
+        return None if text is None else read_fingerprint(text)
+    except ValueError as error:
+        raise BadUsage(f"--ca-fingerprint cannot be read: {error}", "copy it from the operator's line") from error
+
+
 def executor_classes(texts: Iterable[str]) -> list[str]:
-    """The classes to serve: those named, or all that are built in."""
-    return list(dict.fromkeys(texts)) or [str(name) for name in BUILT_IN]
+    """The classes to serve, each once; none means whatever the facilitator's operator defines."""
+    return list(dict.fromkeys(texts))
+
+
+def size(text: str, option: str) -> int:
+    """`16GiB`, `512MiB` or `1.5GB`, in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadUsage(f"{option} {text!r} cannot be read", "write it like 16GiB, 512MiB or 1.5GB")
+    return int(Decimal(match[1]) * _BYTES[match[2]])
 
 
 def since(text: str, now: datetime | None = None) -> datetime:

@@ -1,6 +1,7 @@
 """Input volumes as they travel on the wire, and how several of them share `/volume`."""
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from horde_core import paths
 
 MOUNT = "/volume"
 MAX_URL = 8192
+MAX_BLOB = 2**53
 
 
 def checked_url(url: str) -> str:
@@ -26,8 +28,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"the URL cannot be read: {error}") from None
+    except ValueError:
+        raise ValueError("the URL cannot be read; check its host and port") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the URL's scheme is {parts.scheme!r}; only http and https can be used")
     if parts.username is not None or parts.password is not None:
@@ -35,6 +37,11 @@ def checked_url(url: str) -> str:
     if not parts.hostname or port == 0:
         raise ValueError("the URL names no host, or port 0")
     return url
+
+
+def without_query(url: str) -> str:
+    """A URL as it may be shown: what follows the path may be a signature."""
+    return re.split(r"[?#]", url, maxsplit=1)[0]
 
 
 def _checked_path(path: str) -> str:
@@ -70,7 +77,7 @@ FilePath = Annotated[str, AfterValidator(_checked_file_path)]
 
 
 class _Volume(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class InlineVolume(_Volume):
@@ -94,7 +101,7 @@ class SingleFileVolume(_Volume):
     """One file, fetched by GET."""
 
     volume_type: Literal["single_file"]
-    url: Url
+    url: Annotated[Url, Field(repr=False)]
     relative_path: FilePath
 
 
@@ -102,7 +109,7 @@ class ZipUrlVolume(_Volume):
     """A zip archive, fetched by GET and unpacked. `contents` is the URL (so the wire has it)."""
 
     volume_type: Literal["zip_url"]
-    contents: Url
+    contents: Annotated[Url, Field(repr=False)]
     relative_path: DirectoryPath | None = None
 
 
@@ -118,29 +125,48 @@ class HuggingfaceVolume(_Volume):
     token: Annotated[str | None, Field(repr=False)] = None
 
 
-Volume = Annotated[
-    InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume, Field(discriminator="volume_type")
-]
+class BlobVolume(_Volume):
+    """Bytes that their owner uploaded before the job: see `horde_core.wire.blobs`.
+
+    With `unpack` they are a zip archive that is unpacked into the directory, else they are the file itself.
+    """
+
+    volume_type: Literal["blob"]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=1, le=MAX_BLOB)]
+    relative_path: DirectoryPath | None = None
+    unpack: bool = False
 
 
-def is_file(volume: InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume) -> bool:
+AnyVolume = InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume | BlobVolume
+Volume = Annotated[AnyVolume, Field(discriminator="volume_type")]
+
+
+def is_file(volume: AnyVolume) -> bool:
     """Whether the volume becomes one file at its path, rather than the content of a directory."""
-    return isinstance(volume, SingleFileVolume) or (isinstance(volume, InlineVolume) and not volume.is_zip)
+    match volume:
+        case SingleFileVolume():
+            return True
+        case InlineVolume():
+            return not volume.is_zip
+        case BlobVolume():
+            return not volume.unpack
+        case _:
+            return False
 
 
-def check_together(
-    volumes: Sequence[InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume],
-) -> None:
+def check_together(volumes: Sequence[AnyVolume]) -> None:
     """Check that the volumes can share one tree: directories merge in order, a file holds nothing.
 
     Raises:
-        ValueError: a plain inline content has no file name, or a path lies inside another volume's file.
+        ValueError: a volume that is a file has no file name, or a path lies inside another volume's file.
     """
     places = [paths.components(volume.relative_path or "") for volume in volumes]
     files = [place for volume, place in zip(volumes, places, strict=True) if is_file(volume)]
     if () in files:
         raise ValueError(
-            f"an inline volume that is plain or no zip becomes a file, so its path must name one below {MOUNT}/"
+            "an inline volume or blob that is plain, or no zip, becomes a file, so its path must name one below"
+            f" {MOUNT}/"
         )
     for place in places:
         for depth in range(1, len(place)):

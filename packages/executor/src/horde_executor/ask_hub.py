@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, RepoFile, get_hf_file_metadata, hf_hub_url, set_client_factory
+from huggingface_hub import HfApi, RepoFile, hf_hub_url, set_client_factory
 from huggingface_hub.errors import (
     DisabledRepoError,
     GatedRepoError,
@@ -140,7 +140,7 @@ def _files(question: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             raise ValueError("too many files")
         url = hf_hub_url(**repository, filename=entry.path, revision=commit, endpoint=endpoint)
         if index == 0:  # a tree can be listed by those who may not read it
-            get_hf_file_metadata(url, token=token, endpoint=endpoint)
+            api.get_hf_file_metadata(url=url)
         yield {
             "path": entry.path,
             "size": entry.lfs.size if entry.lfs else entry.size,

@@ -7,7 +7,7 @@ from pathlib import Path
 from horde_core.wire.executor import Claim
 from horde_executor.cache import Cache
 from horde_executor.clock import Stopwatch
-from horde_executor.container import Share
+from horde_executor.container import Share, allotted
 from horde_executor.engine import Engine
 from horde_executor.facilitator import Attempt, Facilitator
 from horde_executor.hub import Hub
@@ -49,3 +49,8 @@ class Run:
     watch: Stopwatch
     deadline: float
     cleanup: AsyncExitStack
+
+    @property
+    def share(self) -> Share:
+        """What the job's container gets."""
+        return allotted(self.host.share, self.claim.allotment)

@@ -24,13 +24,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from horde_core.outcomes import Reason, Stage
 from horde_executor import threads, tree
 from horde_executor.egress import Egress
-from horde_executor.errors import JobFailure
-from horde_executor.fetch import Unchanged, fetch
+from horde_executor.errors import ExecutorError, JobFailure
+from horde_executor.fetch import Fetched, Progress, Unchanged, fetch
 from horde_executor.hop import Patience
 from horde_executor.meter import Part
 from horde_executor.room import Room
@@ -44,6 +44,9 @@ _CHUNK = 1024**2
 log = logging.getLogger(__name__)
 
 
+Bring = Callable[[BinaryIO, Room, Progress], Coroutine[Any, Any, Fetched]]
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A file that a job asks for.
@@ -55,6 +58,7 @@ class Wanted:
         token: what opens it.
         sha256: what the content hashes to, if that was promised.
         git_sha1: its hash as git has it, if that was promised.
+        bring: how it is fetched where that is not by its URL; called with a file, the room and a progress.
     """
 
     label: str
@@ -63,12 +67,13 @@ class Wanted:
     token: str | None = field(default=None, repr=False)
     sha256: str | None = None
     git_sha1: str | None = None
+    bring: Bring | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether a kept content is the right one and the job may have it, without another question.
 
-        A hub promised the hash after it had been asked with the job's own token.
+        A hub promised the hash after it had been asked with the job's own token; a blob is its owner's.
         """
         return self.sha256 is not None or self.git_sha1 is not None
 
@@ -130,6 +135,7 @@ class Cache:
 
         Raises:
             JobFailure: as `fetch` does.
+        ExecutorError: as `Wanted.bring` does.
         """
         if wanted.name is None:
             return await self._bring(wanted, part, limit)
@@ -144,7 +150,7 @@ class Cache:
             return await self._aboard(flight, wanted.name, part)
         try:
             blob = await self._aboard(flight, wanted.name, part)
-        except JobFailure:  # of somebody else's request; this one may do better, and its words are its own
+        except ExecutorError:  # of somebody else's request; this one may do better, and its words are its own
             return await self._bring(wanted, part, limit)
         if wanted.is_settled or wanted.name.scope == PUBLIC:
             return blob
@@ -209,19 +215,23 @@ class Cache:
     async def _request(
         self, wanted: Wanted, entry: Entry | None, draft: Path, part: "Part | _Flight", limit: int
     ) -> Blob:
+        room = Room(limit)
         with draft.open("xb") as file:
-            fetched = await fetch(
-                wanted.url,
-                file,
-                name=wanted.label,
-                egress=self._egress,
-                room=Room(limit),
-                sha256=wanted.sha256,
-                token=wanted.token,
-                known=entry.version if entry else None,
-                patience=self._patience,
-                progress=part.at,
-            )
+            if wanted.bring is not None:
+                fetched = await wanted.bring(file, room, part.at)
+            else:
+                fetched = await fetch(
+                    wanted.url,
+                    file,
+                    name=wanted.label,
+                    egress=self._egress,
+                    room=room,
+                    sha256=wanted.sha256,
+                    token=wanted.token,
+                    known=entry.version if entry else None,
+                    patience=self._patience,
+                    progress=part.at,
+                )
         if isinstance(fetched, Unchanged):
             if entry is None:
                 raise AssertionError("only what is known can be unchanged")

@@ -16,6 +16,8 @@ from pathlib import Path
 from horde_core import paths
 from horde_core.volumes import (
     MOUNT,
+    AnyVolume,
+    BlobVolume,
     HuggingfaceVolume,
     InlineVolume,
     SingleFileVolume,
@@ -26,8 +28,6 @@ from horde_executor import archive, threads, tree
 from horde_executor.archive import ArchiveCaps
 from horde_executor.room import Room
 from horde_executor.shelf import Blob
-
-AnyVolume = InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume
 
 _CHUNK = 8 * 1024**2
 _NO_LINK = (errno.EXDEV, errno.EMLINK)  # another file system; a content that is in too many trees
@@ -76,7 +76,7 @@ class Placing:
     def _place(self, root: int, volume: AnyVolume, brought: Sequence[Brought], stop: threading.Event) -> None:
         parts, name = paths.components(volume.relative_path or ""), path_of(volume)
         match volume:
-            case SingleFileVolume():
+            case SingleFileVolume() | BlobVolume(unpack=False):
                 self._put(root, brought[0], stop)
             case HuggingfaceVolume():
                 with tree.directory(root, parts):
@@ -84,7 +84,7 @@ class Placing:
                 for one in brought:
                     threads.check(stop)
                     self._put(root, one, stop)
-            case ZipUrlVolume():
+            case ZipUrlVolume() | BlobVolume():
                 with brought[0].blob.path.open("rb") as file, tree.directory(root, parts) as directory:
                     archive.unpack(file, directory, name=name, room=self.room, stop=stop, caps=self.caps)
             case InlineVolume():

@@ -13,8 +13,9 @@ class Settings:
 
     Attributes:
         facilitator_url: where jobs come from.
+        facilitator_ca: the CA (a PEM file) that alone may vouch for it; None: those that everybody trusts.
         data: a directory of this agent alone; the workspaces of running jobs lie in it.
-        classes: the executor classes whose jobs it takes.
+        classes: the executor classes whose jobs it takes; empty: whatever classes there are.
         hotkey: who it is.
         slots: how many jobs may run at once; each gets an equal share of memory and cores.
         allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
@@ -27,8 +28,8 @@ class Settings:
 
     facilitator_url: str
     data: Path
-    classes: tuple[str, ...]
     hotkey: Signer = field(repr=False)
+    classes: tuple[str, ...] = ()
     slots: int = 1
     allow_egress: tuple[str, ...] = ()
     hf_endpoint: str = PUBLIC_HUB
@@ -36,3 +37,4 @@ class Settings:
     docker_url: str | None = None
     memory: int | None = None
     pids: int = 4096
+    facilitator_ca: Path | None = None

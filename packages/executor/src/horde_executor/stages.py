@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import JsonValue
@@ -139,7 +140,8 @@ async def _create(run: Run, space: Workspace, image: Image) -> Ready:
     run.cleanup.push_async_callback(_remove, host.engine, label)
     line = await run.cleanup.enter_async_context(Line.opened(space.root))
     mounts = (*space.mounts(spec.artifacts_dir), *line.mounts)
-    config = container_config(spec, image, command, mounts=mounts, share=host.share, label=label)
+    profile = run.claim.allotment.profile
+    config = container_config(spec, image, command, mounts=mounts, share=run.share, profile=profile, label=label)
     try:
         return Ready(space, await host.engine.create(config), command, line)
     except EngineError as error:
@@ -184,7 +186,8 @@ async def _download(run: Run, space: Workspace) -> None:
                 )
             )
 
-    supply = Supply(run.host.cache, run.host.hub, run.claim.owner)
+    blobs = partial(run.host.facilitator.read_blob, run.attempt)
+    supply = Supply(run.host.cache, run.host.hub, blobs, run.claim.owner)
     with run.watch.measure("download"):
         try:
             async with limit(spec.download_time_limit):
@@ -220,7 +223,7 @@ async def execute(run: Run, ready: Ready) -> Succeeded | Failed:
         await to_its_end(_kill(engine, ready.container), KILL_S)
         raise
     serves = not needs_engine(execution.ended, execution.stop) or await _serves(engine)
-    return outcome_of(execution, memory=run.host.share.memory, engine_serves=serves)
+    return outcome_of(execution, memory=run.share.memory, engine_serves=serves)
 
 
 async def _run_container(run: Run, ready: Ready) -> Execution:
@@ -230,7 +233,7 @@ async def _run_container(run: Run, ready: Ready) -> Execution:
             await engine.start(container)
         except EngineError as error:
             raise start_failure(Stage.EXECUTION, error) from error
-        output = await ready.line.release()
+        output = await ready.line.release(run.claim.spec.secrets)
     copying = asyncio.ensure_future(_copy_output(run, output))
     ending = asyncio.ensure_future(_end_of(run, ready))
     try:

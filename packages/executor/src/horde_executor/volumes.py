@@ -5,17 +5,28 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from horde_core import paths
-from horde_core.volumes import HuggingfaceVolume, InlineVolume, SingleFileVolume, ZipUrlVolume
+from horde_core.volumes import (
+    AnyVolume,
+    BlobVolume,
+    HuggingfaceVolume,
+    InlineVolume,
+    SingleFileVolume,
+    ZipUrlVolume,
+)
 from horde_executor import threads
 from horde_executor.archive import ArchiveCaps
+from horde_executor.blob_volumes import ReadBlob, fetch_blob
 from horde_executor.cache import Cache, Wanted
+from horde_executor.fetch import Fetched, Progress
 from horde_executor.hub import Hub, HubFile
 from horde_executor.meter import Meter, Part, Report
-from horde_executor.placing import AnyVolume, Brought, Placing, path_of
+from horde_executor.placing import Brought, Placing, path_of
 from horde_executor.room import Room
 from horde_executor.shelf import PUBLIC, Name
+from horde_executor.tasks import first_of
 from horde_executor.urls import Target
 
 AT_ONCE = 4
@@ -35,12 +46,17 @@ class Supply:
 
     cache: Cache
     hub: Hub
+    blobs: ReadBlob
     owner: str
 
 
 def comes_from_cache(volumes: Sequence[AnyVolume]) -> bool:
-    """Whether some volume is made of the cache's own files, which the job must not be able to write to."""
-    return any(isinstance(volume, SingleFileVolume | HuggingfaceVolume) for volume in volumes)
+    """Whether some volume may be made of the cache's own files, which the job must not be able to write to."""
+    return any(
+        isinstance(volume, SingleFileVolume | HuggingfaceVolume | BlobVolume)
+        and not (isinstance(volume, BlobVolume) and volume.unpack)
+        for volume in volumes
+    )
 
 
 async def place(
@@ -90,9 +106,7 @@ class _Fetching:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._volume(volume)) for volume in volumes]
         except ExceptionGroup as group:
-            first: BaseException = group
-            while isinstance(first, ExceptionGroup):
-                first = first.exceptions[0]
+            first = first_of(group)
             raise first from first.__cause__
         return [task.result() for task in tasks]
 
@@ -104,6 +118,8 @@ class _Fetching:
                 return [await self._url(volume, url)]
             case ZipUrlVolume(contents=url):
                 return [await self._url(volume, url)]
+            case BlobVolume():
+                return [await self._blob(volume)]
             case HuggingfaceVolume():
                 return await self._repository(volume)
 
@@ -111,6 +127,23 @@ class _Fetching:
         parts = paths.components(volume.relative_path or "")
         wanted = Wanted(label=path_of(volume), url=url, name=self._name_of_url(url))
         return await self._one(wanted, parts, self._meter.part(), counts=isinstance(volume, SingleFileVolume))
+
+    async def _blob(self, volume: BlobVolume) -> Brought:
+        async def bring(file: BinaryIO, room: Room, progress: Progress) -> Fetched:
+            label = path_of(volume)
+            await fetch_blob(self._supply.blobs, volume, file, name=label, room=room, progress=progress)
+            return Fetched(volume.size, volume.sha256)
+
+        owner, content = self._supply.owner, f"sha256 {volume.sha256}"
+        wanted = Wanted(
+            label=path_of(volume),
+            url="",
+            name=Name(owner, content) if owner else None,
+            sha256=volume.sha256,
+            bring=bring,
+        )
+        parts = paths.components(volume.relative_path or "")
+        return await self._one(wanted, parts, self._meter.part(volume.size), counts=not volume.unpack)
 
     async def _repository(self, volume: HuggingfaceVolume) -> list[Brought]:
         whole = self._meter.part()  # stands for its files until they are known

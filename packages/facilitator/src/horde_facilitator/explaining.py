@@ -9,12 +9,12 @@ from horde_core.lifecycle import QUEUED
 from horde_core.outcomes import AnyOutcome, Failed, Outcome, Rejected, Succeeded
 from horde_core.wire.explanation import ExecutorState, Explanation
 from horde_facilitator.clock import SECOND, Now
-from horde_facilitator.records.values import Attempt, Job
+from horde_facilitator.records.values import Attempt, Job, Lane
 from horde_facilitator.records.waiting import Machine, Wait
 from horde_facilitator.replies import time_of
 
 _OUTCOME: TypeAdapter[AnyOutcome] = TypeAdapter(Outcome)
-FREE, BUSY, AWAY, AVOIDED, CORDONED = "free", "busy", "away", "avoided", "cordoned"
+FREE, BUSY, AWAY, AVOIDED, CORDONED, REFUSED = "free", "busy", "away", "avoided", "cordoned", "refused"
 
 
 def explain(job: Job, attempt: Attempt | None, wait: Wait | None, now: Now, seen_us: int) -> Explanation:
@@ -54,19 +54,28 @@ def position(owner: str, wait: Wait) -> int:
 def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
     place = position(job.owner, wait)
     queued = sum(queue.jobs for queue in wait.queues.values())
-    executors = [_state(machine, now, seen_us) for machine in wait.machines]
-    others = sorted(
-        name
-        for name, boot_us in wait.last_seen.items()
-        if name != job.executor_class and now.boot_us - boot_us < seen_us
-    )
+    # One that does not serve the class and is not here either says nothing of interest.
+    machines = [m for m in wait.machines if m.refused is None or now.boot_us - m.seen_boot_us < seen_us]
+    executors = [_state(machine, now, seen_us) for machine in machines]
+    here = {lane for lane, boot_us in wait.last_seen.items() if now.boot_us - boot_us < seen_us}
+    others = sorted(name for name, trusted in here if name != job.executor_class and trusted == job.trusted)
     rejected_us = wait.queue_until_us if not job.begun else job.deadline_us
-    waits_for = _reason(job, executors, others, has_joined=bool(wait.last_seen))
+    serving, refusing = _split(executors)
+    if serving:
+        waits_for = _reason(serving)
+    elif job.trusted:
+        waits_for = _nobody_trusted(job, others, has_ordinary=Lane(job.executor_class) in here)
+    else:
+        waits_for = _nobody(job, others, has_joined=bool(wait.last_seen))
+    if refusing and not serving:
+        why = "; ".join(f"{executor.hotkey} {executor.why}" for executor in refusing[:3])
+        waits_for += f" Some offered to, but cannot: {why}."
     return Explanation(
         uuid=job.uuid,
         state="queued",
-        summary=f"It is number {place} of {queued} in the queue of {job.executor_class}. {waits_for}",
+        summary=f"It is number {place} of {queued} in the queue of {_queue(job)}. {waits_for}",
         executor_class=job.executor_class,
+        trusted=job.trusted,
         position=place,
         queued=queued,
         own_ahead=wait.own_ahead,
@@ -76,11 +85,13 @@ def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
     )
 
 
-def _reason(job: Job, executors: Sequence[ExecutorState], others: Sequence[str], *, has_joined: bool) -> str:
+def _queue(job: Job) -> str:
+    return f"{job.executor_class} for trusted executors" if job.trusted else job.executor_class
+
+
+def _reason(executors: Sequence[ExecutorState]) -> str:
     """What keeps the job from running, in one or two sentences."""
     counts = {state: sum(e.state == state for e in executors) for state in (FREE, BUSY, AWAY, AVOIDED, CORDONED)}
-    if not executors:
-        return _nobody(job, others, has_joined=has_joined)
     if counts[FREE]:
         return "An executor is free; the job is taken when its turn comes."
     if counts[BUSY]:
@@ -93,12 +104,27 @@ def _reason(job: Job, executors: Sequence[ExecutorState], others: Sequence[str],
     return f"No executor of its class can take it now: {why}."
 
 
+def _split(executors: Sequence[ExecutorState]) -> tuple[list[ExecutorState], list[ExecutorState]]:
+    """Those that serve the class, and those that only offered to."""
+    serving = [executor for executor in executors if executor.state != REFUSED]
+    return serving, [executor for executor in executors if executor.state == REFUSED]
+
+
 def _nobody(job: Job, others: Sequence[str], *, has_joined: bool) -> str:
     if others:
         return f"No executor serves {job.executor_class}; there are executors of {', '.join(others)} only."
     if has_joined:
         return f"No executor serves {job.executor_class}, and none of another class was seen lately."
     return "No executor has joined this horde."
+
+
+def _nobody_trusted(job: Job, others: Sequence[str], *, has_ordinary: bool) -> str:
+    said = [f"No trusted executor serves {job.executor_class}, and the job asks for one (on_trusted_miner)."]
+    if has_ordinary:
+        said.append("Executors that are not trusted serve it; without on_trusted_miner they would run the job.")
+    if others:
+        said.append(f"There are trusted executors of {', '.join(others)}.")
+    return " ".join(said)
 
 
 def _rest(counts: dict[str, int], total: int, told: str) -> str:
@@ -116,10 +142,13 @@ def _state(machine: Machine, now: Now, seen_us: int) -> ExecutorState:
         slots=machine.slots,
         seen_at=time_of(machine.seen_us),
         why=why,
+        trusted=machine.trusted,
     )
 
 
 def _judged(machine: Machine, now: Now, seen_us: int) -> tuple[str, str]:
+    if machine.refused is not None:
+        return REFUSED, f"does not serve it: {machine.refused}"
     if now.boot_us - machine.seen_boot_us >= seen_us:
         ago_s = max(0, now.wall_us - machine.seen_us) // SECOND
         return AWAY, f"was not seen for {ago_s} s"

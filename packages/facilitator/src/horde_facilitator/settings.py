@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from horde_core.classes import BUILT_IN
-from horde_core.price import UNIT
 from horde_core.wire.executor import Limits
-from horde_facilitator.allowances import Terms
+from horde_facilitator.encryption import Encryption
 
 MIB = 1024**2
 
@@ -17,18 +15,19 @@ class Settings:
     """Settings of one facilitator. Names end in their unit: `_s` seconds, `_bytes` bytes.
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
-    a hotkey that is on no list is refused. `port` 0 takes a free port.
-    `weights` of classes are thousandths, 1000 where none is given. `default_allowance` is what a hotkey has in
-    each class where nobody gave it an allowance; None sets no limit.
+    a hotkey that is on no list is refused. `port` 0 takes a free port. Without an `encryption` it is HTTPS with an
+    own certificate, and on loopback plain HTTP.
+    `blob_bytes` bounds an uploaded input, `blob_bytes_per_hotkey` all of an owner's; unfinished ones are forgotten
+    after `draft_s`, the others `unused_blob_s` after their last use.
+    `cheat_out_s` is how long a confirmed report of cheating takes an executor out; the reports of one hotkey keep
+    at most `cheat_executors_out` out without an operator's word.
     """
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8700
+    encryption: Encryption | None = None
     admit: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    classes: frozenset[str] = frozenset(BUILT_IN)
-    weights: Mapping[str, int] = field(default_factory=dict[str, int])
-    default_allowance: Terms | None = None
 
     lease_s: float = 30
     confirm_s: float = 5
@@ -37,6 +36,8 @@ class Settings:
     queue_s: float = 86_400
     max_queued_per_hotkey: int = 10_000
     max_attempts: int = 3
+    cheat_out_s: float = 4 * 3600
+    cheat_executors_out: int = 1
     limits: Limits = field(default_factory=Limits)
 
     nonce_s: int = 300
@@ -49,6 +50,11 @@ class Settings:
     signature_past_s: int = 300
     signature_future_s: int = 60
 
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_bytes_per_hotkey: int = 64 * 1024 * MIB
+    draft_s: float = 86_400
+    unused_blob_s: float = 7 * 86_400
+
     body_bytes: int = 32 * MIB
     inline_bytes: int = 50 * MIB
     listing_bytes: int = 64 * 1024
@@ -60,7 +66,4 @@ class Settings:
     recheck_s: float = 30
     tick_s: float = 1
     sweep_s: float = 60
-
-    def weight(self, executor_class: str) -> int:
-        """What a second of the class costs, in thousandths of an executor-second."""
-        return self.weights.get(executor_class, UNIT)
+    certificate_s: float = 60

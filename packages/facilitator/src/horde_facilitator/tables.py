@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -21,13 +22,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal,
     literal_column,
 )
 
 from horde_core.lifecycle import Status
 
-REVISION = "0004"
+REVISION = "0008"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -47,6 +49,8 @@ jobs = Table(
     Column("executor_class", String, nullable=False),
     Column("namespace", String, nullable=False),
     Column("image", String, nullable=False, server_default=""),
+    Column("trusted", Boolean, nullable=False, server_default=false()),
+    Column("work_sha256", LargeBinary),
     Column("priority", Integer, nullable=False),
     Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("status", String, nullable=False),
@@ -70,7 +74,8 @@ jobs = Table(
     Column("deadline_us", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
-"""`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
+"""`trusted`: for trusted executors only. `work_sha256`: the same for jobs that do the same work; see `admission`.
+`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
 `begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
 `shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history.
 `price`: thousandths of an executor-second; `payment`: what became of it; neither in jobs of the first records."""
@@ -90,11 +95,43 @@ def _queue_index(name: str, *columns: ColumnElement[Any]) -> None:
     Index(name, *columns, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
 
 
-_queue_index("jobs_queued", jobs.c.executor_class, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
-_queue_index(
-    "jobs_queued_of_owner", jobs.c.owner, jobs.c.executor_class, jobs.c.priority, jobs.c.namespace, jobs.c.turn
-)
+_LANE = (jobs.c.executor_class, jobs.c.trusted)
+_queue_index("jobs_queued", *_LANE, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+_queue_index("jobs_queued_of_owner", jobs.c.owner, *_LANE, jobs.c.priority, jobs.c.namespace, jobs.c.turn)
 _queue_index("jobs_waiting", jobs.c.queue_until_us)
+
+input_blobs = Table(
+    "input_blobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("used_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What owners uploaded for their jobs. `state`: draft (not all of it is here and right), whole, or gone (its bytes
+are being removed). `size`: of the whole. `used_us`: the last time that its owner had to do with it."""
+IS_THERE = input_blobs.c.state != literal("gone", literal_execute=True)
+Index(
+    "input_blobs_of_owner",
+    input_blobs.c.owner,
+    input_blobs.c.sha256,
+    unique=True,
+    sqlite_where=IS_THERE,
+    postgresql_where=IS_THERE,
+)
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    _of_job(),
+    Column("blob", String, ForeignKey("input_blobs.id", ondelete="CASCADE"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Which jobs name which input blobs."""
+Index("job_inputs_of_blob", job_inputs.c.blob)
 
 served_owners = Table(
     "served_owners",
@@ -111,10 +148,14 @@ requests = Table(
     "requests",
     metadata,
     _of_job(),
+    Column("head", LargeBinary, nullable=False),
+    Column("echo", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("echo", Text, nullable=False),
 )
-"""The body exactly as it was signed, and the part of it that replies repeat, as JSON."""
+"""Sealed (see `sealing`): the body exactly as it was signed, empty once the job has ended, and the part of it that
+replies repeat, as JSON. `head` is what both seals begin with, so that those of an older key are found. The body
+comes last, because SQLite reads all that stands before what is asked for."""
+Index("requests_of_head", requests.c.head, requests.c.job)
 
 history = Table(
     "history",
@@ -178,6 +219,22 @@ artifacts = Table(
     sqlite_with_rowid=False,
 )
 
+classes = Table(
+    "classes",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("description", String, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("max_seconds", BigInteger),
+    Column("profile", String, nullable=False),
+    Column("cpus", Float),
+    Column("memory", BigInteger),
+    Column("shm", BigInteger),
+    Column("gpus", Integer, nullable=False),
+    Column("vram", BigInteger),
+)
+"""The classes that jobs may ask for, with their terms (`horde_core.terms`). The first five came by a migration."""
+
 executors = Table(
     "executors",
     metadata,
@@ -197,6 +254,17 @@ executor_classes = Table(
     Column("hotkey", String, primary_key=True),
     sqlite_with_rowid=False,
 )
+"""Which classes an executor serves, by its last claim."""
+
+refused_classes = Table(
+    "refused_classes",
+    metadata,
+    Column("executor_class", String, primary_key=True),
+    Column("hotkey", String, primary_key=True),
+    Column("why", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Which classes an executor offered with its last claim and does not serve, and why."""
 
 hotkeys = Table(
     "hotkeys",
@@ -240,8 +308,31 @@ cordons = Table(
     Column("why", Text, nullable=False),
     Column("since_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
+    Column("reported_job", String),
 )
-"""Executors that get no jobs, and why; until they are let in again, or `expires_us`."""
+"""Executors that get no jobs, and why; until they are let in again, or `expires_us`. `reported_job`: the job whose
+cheat report brought it about."""
+
+cheat_reports = Table(
+    "cheat_reports",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("reporter", String, nullable=False),
+    Column("executor", String, nullable=False),
+    Column("trusted_job", String),
+    Column("details", Text),
+    Column("state", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("reported_us", BigInteger, nullable=False),
+    Column("decided_us", BigInteger),
+    Column("decided_by", String),
+    Column("out_until_us", BigInteger),
+)
+"""Reports that an executor cheated, one for each job. They outlive the jobs. `decided_by`: the operator who did;
+null: the facilitator itself. `out_until_us`: how long it takes the executor out."""
+Index("cheat_reports_of_reporter", cheat_reports.c.reporter, cheat_reports.c.state)
+Index("cheat_reports_of_executor", cheat_reports.c.executor, cheat_reports.c.out_until_us)
+Index("cheat_reports_in_time", cheat_reports.c.reported_us)
 
 losses_in_a_row = Table(
     "losses_in_a_row",
@@ -296,6 +387,15 @@ allowances = Table(
     sqlite_autoincrement=True,
 )
 """The terms of allowances; what is left of them stands in their last entries. See `allowances.Account`."""
+
+default_allowance = Table(
+    "default_allowance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("cap", BigInteger, nullable=False),
+    Column("refill_per_hour", BigInteger, nullable=False),
+)
+"""What everybody may spend on each class who was given nothing else: one row, or none if that is not limited."""
 
 ledger = Table(
     "ledger",

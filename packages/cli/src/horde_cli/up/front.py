@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from horde_cli.encryption import Tls
 from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
 from horde_cli.up.directory import STOP_SIGNALS, Directory, Running
-from horde_cli.values import executor_classes
 
 # A first `horde up` on a slow disk, or the children of one that was killed, need some seconds.
 PATIENCE_S = 60.0
@@ -29,6 +29,7 @@ def up(
     hf_endpoint: str,
     cache_bytes: int | None,
     admit: Mapping[str, frozenset[str]],
+    tls: Tls,
 ) -> None:
     """Serve from `data` in the place of this process; returns only when another process serves from there.
 
@@ -48,8 +49,8 @@ def up(
         return
     user = open_or_make(directory.user_hotkey)
     executor = open_or_make(directory.executor_hotkey)
-    # Whoever starts a horde uses and runs it; everybody else needs to be let in.
-    own = {"user": user, "operator": user, "executor": executor}
+    # Whoever starts a horde uses and runs it, and trusts his own machine; everybody else needs to be let in.
+    own = {"user": user, "operator": user, "executor": executor, "trusted": executor}
     admitted = {role: set(hotkeys) for role, hotkeys in admit.items()}
     for role, hotkey in own.items():
         admitted.setdefault(role, set()).add(hotkey.ss58_address)
@@ -58,16 +59,18 @@ def up(
         "lock": held,
         # Until there are validators of their own, a horde of one machine goes by the hotkey of its user.
         "validator": user.ss58_address,
+        "warning": tls.warning(host),
         "facilitator": {
             "data": str(directory.facilitator),
             "host": host,
             "port": port,
             "admit": {role: sorted(hotkeys) for role, hotkeys in admitted.items()},
+            "tls": tls.as_json(),
         },
         "executor": {
             "data": str(directory.executor),
             "hotkey": str(directory.executor_hotkey),
-            "classes": executor_classes(()),
+            "classes": [],  # whatever there is
             "slots": slots,
             "allow_egress": list(allow_egress),
             "hf_endpoint": hf_endpoint,

@@ -15,6 +15,7 @@ from compute_horde_sdk.v1._logs import LogLine, LogPiece
 from compute_horde_sdk.v1._result import ComputeHordeJobResult
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, ExecutorClass
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry
+from compute_horde_sdk.v1._verifying import Difference, VerifiedRun
 from compute_horde_sdk.v1._volumes import (
     HTTPInputVolume,
     HTTPOutputVolume,
@@ -39,6 +40,7 @@ __all__ = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -50,4 +52,5 @@ __all__ = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]

@@ -14,15 +14,19 @@ from typing import Literal, Self
 from pydantic import JsonValue
 
 from compute_horde_sdk.v1._api import Api
-from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._config import read_config, trusted_file
 from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
 from compute_horde_sdk.v1._search import Statuses, check, search_of
-from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of, uploads_of
 from compute_horde_sdk.v1._transport import Transport, pause
+from compute_horde_sdk.v1._uploads import UploadCallback, upload
+from compute_horde_sdk.v1._verifying import VerifiedRun, check_comparable, compared, copy_of
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
+from horde_core.wire.cheating import CheatReport
+from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
 
 DEFAULT_FACILITATOR_URL = "https://facilitator.computehorde.io/"
@@ -44,6 +48,8 @@ class ComputeHordeClient:
         compute_horde_validator_hotkey: str,
         job_queue: str | None = None,
         facilitator_url: str = DEFAULT_FACILITATOR_URL,
+        *,
+        facilitator_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         """Describe who asks whom.
 
@@ -52,6 +58,8 @@ class ComputeHordeClient:
             compute_horde_validator_hotkey: the ss58 address of the validator that is to run them.
             job_queue: kept for programs that name one; it has no effect.
             facilitator_url: where the facilitator is.
+            facilitator_ca: a file with the certificate (PEM) of the authority that alone may vouch for it. None
+                takes the one that the variable COMPUTE_HORDE_CA names, or else those that everybody trusts.
 
         Raises:
             ComputeHordeError: `facilitator_url` is no http(s) URL.
@@ -60,7 +68,8 @@ class ComputeHordeClient:
         self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
-        self._transport = Transport(facilitator_url, hotkey)
+        self.facilitator_ca = trusted_file(facilitator_ca)
+        self._transport = Transport(facilitator_url, hotkey, self.facilitator_ca)
         self._api = Api(self._transport, hotkey)
         self._watcher = Watcher(self._api)
 
@@ -77,7 +86,12 @@ class ComputeHordeClient:
             ComputeHordeError: the file is not there, or lacks something; the message names the file and the key.
         """
         config = read_config(path)
-        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+        return cls(
+            config.hotkey,
+            config.validator_hotkey,
+            facilitator_url=config.facilitator_url,
+            facilitator_ca=config.facilitator_ca,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,14 +123,17 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.
 
         Args:
             job_spec: what to run.
-            on_trusted_miner: run it on the validator's own machines, for comparison with others.
+            on_trusted_miner: run it on an executor that the operator trusts, for comparison with others.
             idempotency_key: any text of 1 to 255 visible ASCII characters. The same job with the same key is made
                 once, however often it is handed in; another job with that key is refused.
+            upload_callback: called with the bytes uploaded so far and the bytes of all, where input volumes are
+                too large to travel inside the job; of what the facilitator has already nothing is sent.
 
         Raises:
             ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
@@ -134,6 +151,7 @@ class ComputeHordeClient:
             on_trusted_miner,
             certificate.pem if certificate else None,
         )
+        await upload(self._api, uploads_of(job_spec.input_volumes).values(), upload_callback)
         reply = await self._api.create(body, idempotency_key)
         return ComputeHordeJob(self._api, self._watcher, reply, certificate=certificate)
 
@@ -303,6 +321,17 @@ class ComputeHordeClient:
                     yield ComputeHordeJob(self._api, self._watcher, reply)
             page, is_more = page + 1, bool(found.next)
 
+    async def classes(self) -> list[ClassEntry]:
+        """The executor classes that jobs may ask for, by `name`, on the terms that hold now.
+
+        `weight` is in thousandths (``spec.price(entry.weight / 1000)`` is what a job will cost), `max_seconds` the
+        highest sum of a job's limits (None: any), sizes are bytes, and `executors` tells how many serve it now.
+
+        Raises:
+            ComputeHordeError: the facilitator refuses, does not answer, or does not tell its classes.
+        """
+        return (await self._api.classes()).classes
+
     async def usage(self, since: datetime | None = None) -> Usage:
         """What our jobs cost, and what is left of our allowances: one item of `classes` for each executor class.
 
@@ -316,23 +345,73 @@ class ComputeHordeClient:
         """
         return await self._api.usage(since.astimezone(UTC).isoformat() if since else None)
 
-    async def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
-        """Report that an executor forged a job's result, as a job on a trusted miner shows.
+    async def run_verified(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in `run_until_complete`
+    ) -> VerifiedRun[ComputeHordeJob]:
+        """Run a job and, when it has completed, a copy of it on a trusted executor, and compare what they left.
+
+        Artifacts are compared by hash and, if there are none, the standard output. Only deterministic work can be
+        compared: the same arguments and data must always lead to the same bytes. The copy runs the very image that
+        the job ran and costs as much again. Nothing is reported; see `report_cheated_job`.
+
+        Args:
+            job_spec: what to run; without streaming and output volumes.
+            timeout: seconds for all of it.
+
+        Raises:
+            ComputeHordeJobTimeoutError: time is up. The last job goes on.
+            ValueError: as in `create_job`, or what the job leaves cannot be compared.
+            ComputeHordeError: as in `create_job` and `ComputeHordeJob.wait`, or the facilitator does not say which
+                image the job ran.
+        """
+        check_comparable(job_spec)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        job = await self.create_job(job_spec)
+        await job.wait(timeout)
+        if not job.status.is_successful():
+            summary = "The job did not complete, so there is nothing to verify."
+            return VerifiedRun(job, None, None, (), job.image_digest, summary)
+        trusted = await self.create_job(copy_of(job_spec, job.image_digest), on_trusted_miner=True)
+        await trusted.wait(None if timeout is None else max(0, end - time.monotonic()))
+        found, digest = await compared(self._api, job.uuid, trusted.uuid)
+        return VerifiedRun(job, trusted, found.equal, found.differences, digest, found.summary)
+
+    async def report_cheated_job(
+        self, job_uuid: str, trusted_job_uuid: str | None = None, *, details: JsonValue = None
+    ) -> str:
+        """Report that an executor forged a job's result, as a job on a trusted executor shows.
+
+        Reporting a job again changes nothing and is answered like the first time.
 
         Args:
             job_uuid: the job with the forged result.
-            trusted_job_uuid: the same work, done on a trusted miner.
+            trusted_job_uuid: the same work, done on a trusted executor. Without it, an operator has to decide.
             details: whatever else is known, as JSON.
 
         Returns:
-            What the facilitator says.
+            What the facilitator says; `cheat_report` has it as a value.
 
         Raises:
+            ComputeHordeNotFoundError: one of the jobs is not there, or not ours.
             ComputeHordeError: the facilitator refuses, or does not answer.
         """
-        return await self._api.report_cheated(
-            {"job_uuid": job_uuid, "trusted_job_uuid": trusted_job_uuid, "details": details}
-        )
+        body: dict[str, JsonValue] = {"job_uuid": job_uuid}
+        if trusted_job_uuid is not None:
+            body |= {"trusted_job_uuid": trusted_job_uuid, "details": details}
+        elif details is not None:
+            body["details"] = details
+        return await self._api.report_cheated(body)
+
+    async def cheat_report(self, job_uuid: str) -> CheatReport:
+        """What became of our report about a job: its `state` is open, confirmed, unfounded or dismissed.
+
+        Raises:
+            ComputeHordeNotFoundError: we reported no such job.
+            ComputeHordeError: the facilitator does not answer, or shows no reports.
+        """
+        return await self._api.cheat_report(job_uuid)
 
 
 def _is_worth_another(job: ComputeHordeJob, retry_on: Literal["any", "horde"]) -> bool:

@@ -7,13 +7,21 @@ from typing import Protocol, cast
 
 from pydantic import JsonValue, ValidationError
 
+from compute_horde_sdk.v1._content import INLINE_BYTES, Content
 from compute_horde_sdk.v1._errors import ComputeHordeSpecError
-from compute_horde_sdk.v1._volumes import INPUT_PREFIX, OUTPUT_PREFIX, HTTPOutputVolume, InputVolume
+from compute_horde_sdk.v1._volumes import (
+    INLINE_TOTAL,
+    INPUT_PREFIX,
+    OUTPUT_PREFIX,
+    HTTPOutputVolume,
+    InlineInputVolume,
+    InputVolume,
+)
 from horde_core import price
 from horde_core.classes import ExecutorClass
 from horde_core.spec import JobSpec, field_errors
 
-__all__ = ["ComputeHordeJobSpec", "ExecutorClass", "body_of"]
+__all__ = ["ComputeHordeJobSpec", "ExecutorClass", "body_of", "uploads_of"]
 
 
 @dataclass
@@ -41,6 +49,8 @@ class ComputeHordeJobSpec:
         priority: orders your own jobs among themselves, from -10 to 10, the greater first.
         queue_time_limit_sec: seconds to wait for the first executor; None takes the operator's limit, which is
             also the longest. Reached: the job is rejected.
+        secret_env: environment variables that nobody but the job is shown: no reply, no log, no page, and not the
+            container engine either. A facilitator that does not know them treats them like `env`.
     """
 
     executor_class: ExecutorClass | str
@@ -58,6 +68,7 @@ class ComputeHordeJobSpec:
     streaming_start_time_limit_sec: int = 5
     priority: int = 0
     queue_time_limit_sec: int | None = None
+    secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def price(self, weight: float = 1.0) -> float:
         """What the job will cost, in executor-seconds: its limits together, times the weight of its class.
@@ -66,7 +77,7 @@ class ComputeHordeJobSpec:
         takes changes nothing.
 
         Args:
-            weight: of the executor class, as `ComputeHordeClient.usage` tells it.
+            weight: of the executor class, as `ComputeHordeClient.classes` tells it.
         """
         amount = price.price(
             download_s=self.download_time_limit_sec,
@@ -91,7 +102,7 @@ def body_of(
     Args:
         spec: the job.
         validator_hotkey: who is to run it, as an ss58 address.
-        on_trusted_miner: whether it must run on the validator's own machines.
+        on_trusted_miner: whether only an executor that the operator trusts may run it.
         streaming_certificate: PEM of the certificate that may connect to a streaming job.
 
     Raises:
@@ -103,7 +114,7 @@ def body_of(
         "docker_image": spec.docker_image,
         "job_namespace": spec.job_namespace,
         "args": _sequence(spec.args),
-        "env": _mapping(spec.env),
+        "env": _environment(spec),
         "use_gpu": True,
         "artifacts_dir": spec.artifacts_dir,
         "on_trusted_miner": on_trusted_miner,
@@ -117,10 +128,13 @@ def body_of(
         body["priority"] = spec.priority
     if spec.queue_time_limit_sec is not None:
         body["queue_time_limit"] = spec.queue_time_limit_sec
+    if spec.secret_env:
+        body["secret_env"] = [*spec.secret_env]
     if streaming_certificate is not None:
         body["streaming_details"] = {"public_key": streaming_certificate}
     if spec.input_volumes is not None:
-        body["volumes"] = _volumes("input_volumes", INPUT_PREFIX, spec.input_volumes)
+        mounts = {**spec.input_volumes, **uploads_of(spec.input_volumes)}
+        body["volumes"] = _volumes("input_volumes", INPUT_PREFIX, mounts)
     if spec.output_volumes is not None:
         body["uploads"] = _volumes("output_volumes", OUTPUT_PREFIX, spec.output_volumes)
     try:
@@ -128,6 +142,27 @@ def body_of(
     except ValidationError as error:
         raise ComputeHordeSpecError(_in_users_words(error, spec)) from error
     return body
+
+
+def uploads_of(mounts: Mapping[str, InputVolume] | None) -> dict[str, Content]:
+    """What has to be uploaded of a job's volumes, by their paths; the same for equal volumes, always.
+
+    Raises:
+        ComputeHordeSpecError: the content of a volume is not base64.
+    """
+    found: dict[str, Content] = {}
+    left = INLINE_TOTAL
+    for path, volume in (mounts or {}).items():
+        if not isinstance(volume, InlineInputVolume):
+            continue
+        if not volume.is_in_file and volume.size <= min(left, INLINE_BYTES):
+            left -= volume.size
+            continue
+        try:
+            found[path] = volume.content()
+        except ValueError as error:
+            raise ComputeHordeSpecError(f"input_volumes[{path!r}].contents: {error}") from None
+    return found
 
 
 def field_name(wire_name: str) -> str:
@@ -156,6 +191,18 @@ def _volumes(name: str, prefix: str, mounts: Mapping[str, _Volume]) -> list[Json
         except ValueError as error:
             raise ComputeHordeSpecError(f"{name}[{path!r}]: {error}") from None
     return entries
+
+
+def _environment(spec: ComputeHordeJobSpec) -> JsonValue:
+    """All variables: the secret ones are signed with the others, and another key says which they are."""
+    env, secret = _mapping(spec.env), _mapping(spec.secret_env)
+    if not isinstance(secret, dict):
+        raise ComputeHordeSpecError("secret_env: must be a mapping of names to values")
+    if not isinstance(env, dict):
+        return env
+    if twice := env.keys() & secret.keys():
+        raise ComputeHordeSpecError(f"secret_env: {min(twice)!r} is in env, too; give it in one of them")
+    return {**env, **secret}
 
 
 def _plain(value: str) -> str:

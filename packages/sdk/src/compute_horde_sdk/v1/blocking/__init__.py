@@ -11,6 +11,7 @@ from compute_horde_sdk.v1 import (
     ComputeHordeJobStatusEntry,
     ComputeHordeJobTimeoutError,
     ComputeHordeNotFoundError,
+    Difference,
     ExecutorClass,
     HTTPInputVolume,
     HTTPOutputVolume,
@@ -22,6 +23,7 @@ from compute_horde_sdk.v1 import (
     LogLine,
     LogPiece,
     OutputVolume,
+    VerifiedRun,
 )
 from compute_horde_sdk.v1.blocking._client import ComputeHordeClient
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
@@ -39,6 +41,7 @@ __all__ = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -50,4 +53,5 @@ __all__ = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]
