@@ -98,3 +98,15 @@ async def test_an_executor_sees_only_the_jobs_that_it_holds(served):
         assert (answer.status_code, nothing[name].status_code) == (404, 404), name
         assert answer.text.replace(hold.job, "") == nothing[name].text.replace(unknown, ""), name
     assert (await second.claim(claim_id="x")) is None
+
+
+async def test_an_executor_learns_which_jobs_have_one_owner_and_not_who_that_is(served):
+    """It keeps private inputs apart by this, so two owners never share a value, and one always has the same."""
+    owner, other, executor = await served.user(), await served.user("other"), await served.executor()
+    told = []
+    for person in (owner, other, owner):
+        await person.create()
+        told.append((await executor.hold()).claim["owner"])
+    assert told[0] == told[2] != told[1]
+    assert all(told)
+    assert owner.hotkey.ss58_address not in told[0]

@@ -80,13 +80,14 @@ class StatusEntry(_Message):
 
 
 class Progress(_Message):
-    """How far the current stage is. `done` and `total` count `unit`, usually bytes."""
+    """How far the current stage is. `done` and `total` count `unit`, usually bytes; `speed` those a second."""
 
     stage: str
     message: str = ""
     done: int | None = None
     total: int | None = None
     unit: str = "bytes"
+    speed: float | None = None
 
 
 class LogInfo(_Message):

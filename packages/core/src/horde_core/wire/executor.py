@@ -86,10 +86,15 @@ class Allotment(_Message):
 
 
 class Claim(_Message):
-    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`."""
+    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`.
+
+    `owner` is the same for all jobs of one owner and tells nothing else; what is private to an owner is kept
+    under it.
+    """
 
     job: str
     attempt: int
+    owner: str = ""
     spec: JobSpec
     image_digest: str | None = None
     confirm_s: float
@@ -130,7 +135,7 @@ class StatusEvent(_Message):
 
 
 class ProgressEvent(_Message):
-    """How far a stage is; only the latest is kept."""
+    """How far a stage is; only the latest is kept. `speed` counts units a second, as they come now."""
 
     kind: Literal["progress"] = "progress"
     stage: Stage
@@ -138,6 +143,7 @@ class ProgressEvent(_Message):
     done: int | None = None
     total: int | None = None
     unit: str = "bytes"
+    speed: float | None = None
 
 
 class ExposedEvent(_Message):
