@@ -32,16 +32,20 @@ SHORT_LOG = 4096
 """Bytes of a log stream that may go along with the outcome."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Up to where every reader of JSON, and every database, has whole numbers."""
+
+
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class ClaimRequest(_Message):
     """What an executor offers: one free slot for a job of one of its classes. `running` counts busy slots."""
 
     classes: list[str]
-    slots: Annotated[int, Field(ge=1)]
-    running: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, lt=2**31)]
+    running: Annotated[int, Field(ge=0, lt=2**31)] = 0
     version: str
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0
 
@@ -121,9 +125,9 @@ class LogTotal(_Message):
     stream itself where it is short (at most `SHORT_LOG` bytes) and no piece of it was sent before.
     """
 
-    size: Annotated[int, Field(ge=0)] = 0
-    dropped: Annotated[int, Field(ge=0)] = 0
-    head: Annotated[int, Field(ge=0)] = 0
+    size: Count = 0
+    dropped: Count = 0
+    head: Count = 0
     whole: Base64Bytes | None = None
 
 
@@ -131,7 +135,7 @@ class ArtifactEntry(_Message):
     """One delivered artifact; `path` is the full path inside the container."""
 
     path: str
-    size: int
+    size: Count
     sha256: str
 
 
@@ -150,7 +154,7 @@ class OutcomeReport(_Message):
     """
 
     outcome: Outcome
-    first_seq: int = 0
+    first_seq: Count = 0
     events: list[Event] = []
     logs: dict[Stream, LogTotal] = {}
     artifacts: list[ArtifactEntry] = []

@@ -13,7 +13,7 @@ from horde_core.spec import JobSpec
 from horde_core.wire.client import CREATE_PATH, IDEMPOTENCY_HEADER, JOBS_PATH, JobPage, JobReply
 from horde_facilitator import admission
 from horde_facilitator.admission import Admitted
-from horde_facilitator.api.description import described
+from horde_facilitator.api.description import SIGNATURE, described
 from horde_facilitator.api.given import INLINE, GivenParts, User, read_body
 from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import Detail, answers
@@ -47,7 +47,7 @@ router = APIRouter()
     status_code=201,
     response_model=JobReply,
     responses={**answers(400, 401, 403, 413), 409: {"model": Detail}},
-    openapi_extra={**described(JobSpec), "parameters": [IDEMPOTENCY_KEY]},
+    openapi_extra={**described(JobSpec), "parameters": [*SIGNATURE, IDEMPOTENCY_KEY]},
 )
 async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     """Create a job from a signed request.
