@@ -46,6 +46,12 @@ def test_usage_allowances_and_the_ledger_from_the_command_line(horde, up, image)
         assert granted.stdout == "1 executor-seconds are available now\n"
     finally:
         assert horde("allowances", "remove", owner, CLASS).returncode == 0
+    try:
+        assert horde("allowances", "default", "2", "--refill", "0.5").returncode == 0
+        shown = horde("allowances", "list").stderr
+        assert "for each class, where nothing else was given: 2, refilled by 0.5 an hour" in shown
+    finally:
+        assert horde("allowances", "default", "none").returncode == 0
     gone = horde("allowances", "remove", owner, CLASS)
     assert gone.returncode == 1
     assert "no allowance" in gone.stderr

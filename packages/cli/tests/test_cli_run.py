@@ -83,6 +83,15 @@ def test_inputs_env_and_artifacts_make_the_round_trip(horde, image, files, tmp_p
     assert (tmp_path / "saved" / "x" / "y").read_text() == "12"
 
 
+def test_a_secret_comes_from_the_environment_and_is_not_shown(up, horde, image, monkeypatch):
+    """`--secret-env NAME` keeps the value off every command line; the job has it, its record does not."""
+    monkeypatch.setenv("HIDDEN_WORD", "sesame")
+    done = horde("run", "-q", "--secret-env", "HIDDEN_WORD", image, "sh", "-c", "echo $HIDDEN_WORD | rev")
+    assert (done.returncode, done.stdout) == (0, "emases\n"), done.stderr
+    uuid = json.loads(horde("jobs", "--last", "1", "--json").stdout)[0]["uuid"]
+    assert "sesame" not in horde("show", uuid, "--json").stdout
+
+
 def test_a_job_is_found_again_by_a_prefix_and_read_by_programs(horde, image, tmp_path):
     """jobs, show, logs, get and cancel agree on it, as JSON with stable keys."""
     uuid = horde("run", "-d", image, "sh", "-c", "echo hi; echo x > /artifacts/x; exit 4").stdout.strip()

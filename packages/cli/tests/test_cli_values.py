@@ -53,6 +53,8 @@ def test_env_takes_a_value_or_that_of_the_own_environment():
     assert environment(["A=1=2", "B", "C="], {"B": "b"}) == {"A": "1=2", "B": "b", "C": ""}
     with pytest.raises(BadUsage, match="MISSING"):
         environment(["MISSING"], {})
+    with pytest.raises(BadUsage, match="--secret-env has a value without a name"):
+        environment(["=hidden"], {}, "--secret-env")
 
 
 def test_hosts_and_hotkeys_are_checked_before_anything_starts():

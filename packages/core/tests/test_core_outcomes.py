@@ -19,8 +19,8 @@ from horde_core.outcomes import (
     status_of,
 )
 
-HORDE = {"image_unreachable", "executor_lost", "executor_error", "deadline_exceeded"}
-REPEATED = HORDE - {"deadline_exceeded"}
+HORDE = {"image_unreachable", "executor_lost", "executor_error", "deadline_exceeded", "request_lost"}
+REPEATED = HORDE - {"deadline_exceeded", "request_lost"}
 READER: TypeAdapter[AnyOutcome] = TypeAdapter(Outcome)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from horde_core.classes import BUILT_IN, DEFAULT_CLASS, ExecutorClass
+from horde_core.classes import DEFAULT_CLASS, ExecutorClass
 from horde_core.spec import MAX_LIMIT, MAX_STRING_BYTES, JobSpec, field_errors
 from horde_core.volumes import InlineVolume, checked_url, decode_contents
 
@@ -49,6 +49,9 @@ def put(**changed: Any) -> dict[str, Any]:
 
 
 WRONG: list[tuple[str, Any]] = [
+    ("secret_env", ["NOT_IN_ENV"]),
+    ("secret_env", "A"),
+    ("secret_env", {"A": "1"}),
     ("executor_class", None),
     ("executor_class", ""),
     ("executor_class", "c" * 101),
@@ -225,11 +228,53 @@ def test_an_empty_artifacts_directory_means_none() -> None:
 
 
 def test_secrets_stay_out_of_the_printed_form() -> None:
-    """Inline contents and tokens do not reach a log through `repr`."""
-    hub = {"volume_type": "huggingface_volume", "repo_id": "a/b", "token": "hf_secret"}
-    text = repr(JobSpec.model_validate(MINIMAL | {"volumes": [inline("a", b"private bytes"), hub]}))
-    assert "hf_secret" not in text
-    assert b64(b"private bytes") not in text
+    """Contents, tokens, variables, queries and what signs an upload do not reach a log through `repr`."""
+    fields = {
+        "env": {"A": "HIDDEN"},
+        "secret_env": ["A"],
+        "volumes": [
+            inline("a", b"HIDDEN"),
+            single("b", "https://example.com/x?HIDDEN"),
+            {"volume_type": "zip_url", "contents": "https://example.com/x.zip?HIDDEN"},
+            {"volume_type": "huggingface_volume", "repo_id": "a/b", "token": "HIDDEN", "relative_path": "c"},
+        ],
+        "uploads": [
+            put(url="https://example.com/x?HIDDEN", signed_headers={"x": "HIDDEN"}),
+            put(output_upload_type="single_file_post", relative_path="b", form_fields={"x": "HIDDEN"}),
+        ],
+    }
+    text = repr(JobSpec.model_validate(MINIMAL | fields))
+    assert "HIDDEN" not in text
+    assert b64(b"HIDDEN") not in text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"env": {"A": 1, "B": "HIDDEN"}},
+        {"env": ["HIDDEN"]},
+        {"env": {"A": "HIDDEN\0"}},
+        {"env": {"A": "HIDDEN"}, "secret_env": ["B"]},
+        {"args": "HIDDEN"},
+        {"volumes": [single("b", "ftp://example.com/x?HIDDEN")]},
+        {"volumes": [single("b", "http://HIDDEN\u2100@example.com/")]},
+        {"volumes": [single(None, "https://example.com/x?HIDDEN")]},
+        {"uploads": [put(signed_headers={"x": 1, "y": "HIDDEN"})]},
+        {"uploads": [put(form_fields={"x": "HIDDEN"})]},
+    ],
+)
+def test_a_refusal_does_not_quote_what_may_be_secret(wrong: dict[str, Any]) -> None:
+    """Neither the error that programs may log, nor the answer that is made of it."""
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(MINIMAL | wrong)
+    assert "HIDDEN" not in str(refused.value)
+    assert "HIDDEN" not in str(field_errors(refused.value))
+
+
+def test_secret_variables_are_a_part_of_the_environment() -> None:
+    """They are told apart by their names, which must be there."""
+    spec = JobSpec.model_validate(MINIMAL | {"env": {"A": "1", "B": "2"}, "secret_env": ["B"]})
+    assert (spec.plain_env, spec.secrets) == ({"A": "1"}, {"B": "2"})
 
 
 @given(st.binary(max_size=200))
@@ -258,5 +303,5 @@ def test_whatever_a_user_writes_as_url_is_kept_or_refused(beginning: str, rest: 
 def test_the_five_classes_of_the_published_clients_are_built_in() -> None:
     """Their names are the wire's; the default is the reference's."""
     names = "spin_up-4min.gpu-24gb always_on.gpu-24gb always_on.llm.a6000 always_on.test always_on.cpu.8c.16gb"
-    assert set(BUILT_IN) == set(ExecutorClass) == set(names.split())
+    assert set(ExecutorClass) == set(names.split())
     assert DEFAULT_CLASS == "spin_up-4min.gpu-24gb"

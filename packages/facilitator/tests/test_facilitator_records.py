@@ -74,7 +74,7 @@ class Records(RuleBasedStateMachine):
     @rule(target=created, attempts=st.integers(1, 3))
     def create(self, attempts):
         job = str(uuid.uuid4())
-        new = NewJob(job, "me", "c", "", attempts, 600 * SECOND, 3600 * SECOND, b"{}", {})
+        new = NewJob(job, "me", "c", "", attempts, 600 * SECOND, 3600 * SECOND, b"{}", b"{}")
         with self.transaction() as tx:
             jobs.create(tx, new, self.now)
         return job

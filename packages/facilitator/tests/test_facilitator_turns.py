@@ -133,7 +133,9 @@ def fill(tx: Transaction, count: int, owners: int, namespaces: int) -> None:
         for index in range(count)
     ]  # fmt: skip
     tx.connection.execute(insert(job_table), rows)
-    tx.connection.execute(insert(requests), [{"job": row["uuid"], "body": b"{}", "echo": "{}"} for row in rows])
+    tx.connection.execute(
+        insert(requests), [{"job": row["uuid"], "head": b"", "echo": b"", "body": b""} for row in rows]
+    )
 
 
 def offer(number: int, classes: Sequence[str] = ("c",)) -> Offer:

@@ -55,6 +55,35 @@ def recorded(name: str):
     return json.loads(entries[name]["body"])
 
 
+def test_secret_variables_are_signed_with_the_others_and_marked_beside_them(spec):
+    """Their values stand in the signed `env`; the key that marks them is only there where it says something."""
+    body = body_of(spec(env={"A": "1"}, secret_env={"TOKEN": "t"}), VALIDATOR)
+    assert (body["env"], body["secret_env"]) == ({"A": "1", "TOKEN": "t"}, ["TOKEN"])
+    assert '"env":{"A":"1","TOKEN":"t"}' in signed_text(body, Scope.SIGNED_FIELDS)
+    assert "secret_env" not in body_of(spec(env={"A": "1"}), VALIDATOR)
+    for wrong, words in (
+        ({"env": {"A": "1"}, "secret_env": {"A": "2"}}, "secret_env: 'A' is in env, too"),
+        ({"secret_env": ["A"]}, "secret_env: must be a mapping"),
+    ):
+        with pytest.raises(ComputeHordeError, match=words):
+            body_of(spec(**wrong), VALIDATOR)
+
+
+def test_secrets_are_not_printed_with_a_specification(spec):
+    """Neither secret variables, nor what signs a request, nor the query of a URL; the rest of a URL is."""
+    volumes = {"/volume/x": HTTPInputVolume(url="https://host/in?HIDDEN")}
+    upload = HTTPOutputVolume(
+        http_method="POST",
+        url="https://host/out#HIDDEN",
+        form_fields={"a": "HIDDEN"},
+        signed_headers={"b": "HIDDEN"},
+    )
+    printed = repr(spec(secret_env={"A": "HIDDEN"}, input_volumes=volumes, output_volumes={"/output/x": upload}))
+    assert "HIDDEN" not in printed
+    assert "https://host/in" in printed
+    assert "https://host/out" in printed
+
+
 def test_a_full_specification_becomes_what_the_published_client_sends(spec):
     """The same keys with the same values in the same order, all the way down."""
     theirs = recorded("sdk0.0.18/create_job_everything")

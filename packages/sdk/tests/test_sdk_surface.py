@@ -104,6 +104,7 @@ def test_fields_and_defaults_are_those_of_the_published_client():
         "streaming_start_time_limit_sec": 5,
         "priority": 0,
         "queue_time_limit_sec": None,
+        "secret_env": {},
     }
     assert list(defaults(v1.ComputeHordeJobResult))[:4] == ["stdout", "stderr", "artifacts", "upload_results"]
     assert list(defaults(v1.ComputeHordeJobStatusEntry))[:3] == ["created_at", "status", "metadata"]

@@ -79,6 +79,7 @@ async def asynchronous(hotkey: Keypair) -> None:
         await client.run_until_complete(spec, retry_on="never")  # pyright: ignore[reportArgumentType]
         assert_type(await client.get_jobs(page=1, page_size=10), list[ComputeHordeJob])
         assert_type([job async for job in client.iter_jobs()], list[ComputeHordeJob])
+        assert_type([spec.price(entry.weight / 1000) for entry in await client.classes()], list[float])
 
 
 def without_await(hotkey: Keypair) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import operating, options, payment_commands
+from horde_cli import class_commands, operating, options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 executor = typer.Typer(help="The agent that runs jobs on one machine.", no_args_is_help=True)
 app.add_typer(executor, name="executor")
 app.command()(payment_commands.usage)
+app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
 
@@ -106,6 +107,7 @@ def run(
     artifacts: options.Artifacts = None,
     artifacts_dir: options.ArtifactsDir = "/artifacts",
     env: options.Env = None,
+    secret_env: options.SecretEnv = None,
     namespace: options.Namespace = "",
     priority: options.Priority = 0,
     limit: options.Limit = None,
@@ -134,6 +136,7 @@ def run(
         priority=priority,
         inputs=inputs or (),
         env=env or (),
+        secret_env=secret_env or (),
         limits=limit or (),
         artifacts=artifacts,
         artifacts_dir=artifacts_dir,

@@ -18,7 +18,7 @@ async def listing(operator: Operator, *, as_json: bool) -> None:
     if as_json:
         print(found.model_dump_json(indent=2))
         return
-    headings = ("EXECUTOR", "VERSION", "SEEN", "BUSY", "LOST IN 24 H", "RUNS", "CORDONED")
+    headings = ("EXECUTOR", "VERSION", "SEEN", "BUSY", "LOST IN 24 H", "RUNS", "CORDONED", "DOES NOT SERVE")
     view.print_rows(headings, [_row(it) for it in found.executors])
 
 
@@ -31,6 +31,7 @@ def _row(it: ExecutorEntry) -> tuple[str, ...]:
         str(it.losses),
         " ".join(job[:8] for job in it.running),
         it.cordoned or "",
+        "; ".join(f"{name} ({why})" for name, why in it.refused.items()),
     )
 
 

@@ -42,7 +42,8 @@ Admit = Annotated[
 ]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
 Classes = Annotated[
-    list[str] | None, typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all.")
+    list[str] | None,
+    typer.Option("--class", metavar="CLASS", help="A class to serve. Repeatable; default: all there are."),
 ]
 AllowEgress = Annotated[
     list[str] | None,
@@ -67,6 +68,14 @@ ArtifactsDir = Annotated[
 Env = Annotated[
     list[str] | None,
     typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="A variable; alone, as it is here. Repeatable."),
+]
+SecretEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret-env",
+        metavar="NAME[=VALUE]",
+        help="One that nobody is shown; best as NAME alone. Repeatable.",
+    ),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", help="Where the job comes from, like SN123.0.")]
 Priority = Annotated[

@@ -18,6 +18,7 @@ from horde_cli.view import plain
 from horde_core.price import UNIT, seconds
 from horde_core.wire.payment import (
     ALLOWANCES_PATH,
+    DEFAULT_ALLOWANCE_PATH,
     LEDGER_CHECK_PATH,
     MAX_AMOUNT,
     USAGE_BY_PATH,
@@ -36,8 +37,8 @@ def since(days: float | None) -> datetime | None:
     return datetime.now(UTC) - timedelta(days=days) if days is not None else None
 
 
-def amount(text: str, option: str) -> int:
-    """Executor-seconds from the command line, such as ``90`` or ``0.5``, in thousandths.
+def amount(text: str, option: str, what: str = "number of executor-seconds") -> int:
+    """A number from the command line, such as ``90`` or ``0.5``, in thousandths (of an executor-second).
 
     Raises:
         BadUsage: it is no such number.
@@ -45,11 +46,23 @@ def amount(text: str, option: str) -> int:
     whole, _, rest = text.removeprefix("-").partition(".")
     digits = whole + rest
     if not (digits.isascii() and digits.isdigit()) or len(rest.rstrip("0")) > 3:  # noqa: PLR2004  # thousandths
-        raise BadUsage(f"{option} {text!r} is no number of executor-seconds", "write it like 3600 or 0.5")
+        raise BadUsage(f"{option} {text!r} is no {what}", "write it like 3600 or 0.5")
     value = int(whole or "0") * UNIT + int(rest.ljust(3, "0")[:3])
     if value > MAX_AMOUNT:
         raise BadUsage(f"{option} {text!r} is too much", f"at most {seconds(MAX_AMOUNT)}")
     return -value if text.startswith("-") else value
+
+
+def terms(cap: str, refill: str) -> AllowanceTerms:
+    """An allowance as the command line has it.
+
+    Raises:
+        BadUsage: a number cannot be read, or is negative.
+    """
+    most, back = amount(cap, "--cap"), amount(refill, "--refill")
+    if min(most, back) < 0:
+        raise BadUsage("--cap and --refill cannot be negative")
+    return AllowanceTerms(cap=most, refill_per_hour=back)
 
 
 async def own(client: ComputeHordeClient, from_then: datetime | None, *, as_json: bool) -> None:
@@ -64,7 +77,8 @@ async def own(client: ComputeHordeClient, from_then: datetime | None, *, as_json
     for line in usage.classes:
         if line.jobs or line.reserved or line.allowance:
             left = _left(line.allowance) if line.allowance else "no limit"
-            weight, paid, reserved = seconds(line.weight), seconds(line.settled), seconds(line.reserved)
+            weight = "removed" if line.weight is None else seconds(line.weight)
+            paid, reserved = seconds(line.settled), seconds(line.reserved)
             _row(table, line.executor_class, weight, str(line.jobs), paid, reserved, left)
     _print_table(table, "nothing was used and nothing is limited yet")
 
@@ -98,7 +112,17 @@ async def listing(operator: Operator, *, as_json: bool) -> None:
             seconds(line.held),
             "yes" if line.by_default else "no",
         )
-    _print_table(table, "nobody has an allowance, so nobody is limited")
+    default = f"{seconds(found.default.cap)}{_refill(found.default)}" if found.default else "no limit"
+    _print_table(table, "nobody has an allowance")
+    print(f"horde: for each class, where nothing else was given: {default}", file=sys.stderr)
+
+
+async def set_default(operator: Operator, terms: AllowanceTerms | None) -> None:
+    """Limit what everybody may spend on each class to whom nobody gave anything else, or limit nobody so."""
+    if terms is None:
+        await operator.delete(DEFAULT_ALLOWANCE_PATH)
+    else:
+        await operator.put(DEFAULT_ALLOWANCE_PATH, terms)
 
 
 async def give(operator: Operator, hotkey: str, executor_class: str, terms: AllowanceTerms) -> None:
@@ -145,8 +169,11 @@ def _path(hotkey: str, executor_class: str) -> str:
 
 
 def _left(allowance: Allowance) -> str:
-    refill = f", refilled by {seconds(allowance.refill_per_hour)} an hour" if allowance.refill_per_hour else ""
-    return f"{seconds(allowance.available)} of {seconds(allowance.cap)}{refill}"
+    return f"{seconds(allowance.available)} of {seconds(allowance.cap)}{_refill(allowance)}"
+
+
+def _refill(terms: Allowance | AllowanceTerms) -> str:
+    return f", refilled by {seconds(terms.refill_per_hour)} an hour" if terms.refill_per_hour else ""
 
 
 def _table(*headings: str) -> Table:

@@ -12,6 +12,7 @@ allowances = typer.Typer(help="What hotkeys may spend (operators).", no_args_is_
 ledger = typer.Typer(help="The records of payments (operators).", no_args_is_help=True)
 
 Owner = Annotated[str, typer.Argument(metavar="HOTKEY", help="Whose, as an SS58 address.")]
+Refill = Annotated[str, typer.Option("--refill", metavar="SECONDS", help="So much comes back an hour.")]
 Class = Annotated[str, typer.Argument(metavar="CLASS", help="The executor class.")]
 
 
@@ -68,22 +69,34 @@ def set_allowance(
     owner: Owner,
     executor_class: Class,
     cap: Annotated[str, typer.Option("--cap", metavar="SECONDS", help="At most so much at a time.")],
-    refill: Annotated[str, typer.Option("--refill", metavar="SECONDS", help="So much comes back an hour.")] = "0",
+    refill: Refill = "0",
     facilitator: options.Facilitator = None,
     hotkey: options.Hotkey = None,
     config: options.Config = None,
 ) -> None:
     """Limit what a hotkey may spend on a class; a new allowance is full."""
     from horde_cli import payment
-    from horde_cli.errors import BadUsage
     from horde_cli.operator import operate
-    from horde_core.wire.payment import AllowanceTerms
 
-    most, back = payment.amount(cap, "--cap"), payment.amount(refill, "--refill")
-    if min(most, back) < 0:
-        raise BadUsage("--cap and --refill cannot be negative")
-    terms = AllowanceTerms(cap=most, refill_per_hour=back)
+    terms = payment.terms(cap, refill)
     operate(lambda o: payment.give(o, owner, executor_class, terms), facilitator, hotkey, config)
+
+
+@allowances.command("default")
+def default_allowance(
+    *,
+    cap: Annotated[str, typer.Argument(metavar="SECONDS|none", help="At most so much at a time; none: no limit.")],
+    refill: Refill = "0",
+    facilitator: options.Facilitator = None,
+    hotkey: options.Hotkey = None,
+    config: options.Config = None,
+) -> None:
+    """Limit what everybody may spend on each class to whom nothing else was given, from now on."""
+    from horde_cli import payment
+    from horde_cli.operator import operate
+
+    terms = None if cap == "none" else payment.terms(cap, refill)
+    operate(lambda o: payment.set_default(o, terms), facilitator, hotkey, config)
 
 
 @allowances.command()

@@ -44,6 +44,7 @@ class Run:
     priority: int
     inputs: Sequence[str]
     env: Sequence[str]
+    secret_env: Sequence[str]
     limits: Sequence[str]
     artifacts: Path | None
     artifacts_dir: str
@@ -66,6 +67,7 @@ def spec_of(run: Run) -> ComputeHordeJobSpec:
         docker_image=run.image,
         args=list(run.args),
         env=values.environment(run.env, os.environ),
+        secret_env=values.environment(run.secret_env, os.environ, "--secret-env"),
         artifacts_dir=run.artifacts_dir or None,
         input_volumes=volumes(values.inputs(run.inputs)) or None,
         download_time_limit_sec=limits.download,

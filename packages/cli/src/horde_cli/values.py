@@ -7,16 +7,19 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
-from horde_core.classes import BUILT_IN
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
 _PERIOD = re.compile(r"(\d{1,9})([smhd]?)")
+_BASES = (("iB", 1024), ("B", 1000))
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT]i?B)")
+_BYTES = {f"{prefix}{kind}": base**power for power, prefix in enumerate("KMGT", 1) for kind, base in _BASES}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
@@ -75,15 +78,15 @@ def inputs(texts: Iterable[str]) -> list[InputOption]:
     return list(found.values())
 
 
-def environment(texts: Iterable[str], own: Mapping[str, str]) -> dict[str, str]:
+def environment(texts: Iterable[str], own: Mapping[str, str], option: str = "--env") -> dict[str, str]:
     """`NAME=VALUE`, or `NAME` alone for the value that it has in the environment here (`own`)."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name:
-            raise BadUsage(f"--env {text!r} has no name", "write it like NAME=VALUE")
+            raise BadUsage(f"{option} has a value without a name", "write it like NAME=VALUE")
         if not equals and name not in own:
-            raise BadUsage(f"--env {name} has no value, and none is set here", f"write it like {name}=VALUE")
+            raise BadUsage(f"{option} {name} has no value, and none is set here", f"write it like {name}=VALUE")
         found[name] = value if equals else own[name]
     return found
 
@@ -127,8 +130,16 @@ def period(text: str) -> int:
 
 
 def executor_classes(texts: Iterable[str]) -> list[str]:
-    """The classes to serve: those named, or all that are built in."""
-    return list(dict.fromkeys(texts)) or [str(name) for name in BUILT_IN]
+    """The classes to serve, each once; none means whatever the facilitator's operator defines."""
+    return list(dict.fromkeys(texts))
+
+
+def size(text: str, option: str) -> int:
+    """`16GiB`, `512MiB` or `1.5GB`, in bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadUsage(f"{option} {text!r} cannot be read", "write it like 16GiB, 512MiB or 1.5GB")
+    return int(Decimal(match[1]) * _BYTES[match[2]])
 
 
 def since(text: str, now: datetime | None = None) -> datetime:

@@ -1,6 +1,5 @@
-"""Executor classes and the hardware that each promises."""
+"""The executor classes that everybody knows. What a class means is up to the operator: see `horde_core.terms`."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -15,25 +14,3 @@ class ExecutorClass(StrEnum):
 
 
 DEFAULT_CLASS = ExecutorClass.spin_up_4min__gpu_24gb
-
-GIB = 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class ClassPromise:
-    """What a machine of a class offers to one job. Sizes in bytes; None: no promise, the machine decides."""
-
-    description: str
-    gpus: int = 0
-    vram: int | None = None
-    cpus: int | None = None
-    memory: int | None = None
-
-
-BUILT_IN: dict[str, ClassPromise] = {
-    ExecutorClass.spin_up_4min__gpu_24gb: ClassPromise("a GPU with 24 GB, on demand", 1, 24 * GIB),
-    ExecutorClass.always_on__gpu_24gb: ClassPromise("a GPU with 24 GB", 1, 24 * GIB),
-    ExecutorClass.always_on__llm__a6000: ClassPromise("an RTX A6000 with 48 GB", 1, 48 * GIB),
-    ExecutorClass.always_on__test: ClassPromise("any machine, for tests"),
-    ExecutorClass.always_on__cpu__8c__16gb: ClassPromise("8 cores and 16 GB", 0, None, 8, 16 * GIB),
-}

@@ -84,7 +84,7 @@ def _moves() -> tuple[Move, ...]:
     )
     order = tuple(Status)
     rejected = tuple(
-        Move(x, s.REJECTED, "no allowance, no executor, or queue limit") for x in order if x in QUEUED
+        Move(x, s.REJECTED, "no allowance, no executor, class or queue limit") for x in order if x in QUEUED
     )
     failed = tuple(Move(x, s.FAILED, "failed for a stated reason") for x in order if x not in END)
     lost = tuple(Move(x, s.RECEIVED, "attempt lost, attempts left") for x in order if x in HELD)

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     EXECUTOR_LOST = "executor_lost"
     EXECUTOR_ERROR = "executor_error"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    REQUEST_LOST = "request_lost"
 
 
 class RejectionReason(StrEnum):
@@ -125,7 +126,13 @@ def fault_of(reason: Reason) -> Fault:
             | Reason.CANCELLED
         ):
             return Fault.JOB
-        case Reason.IMAGE_UNREACHABLE | Reason.EXECUTOR_LOST | Reason.EXECUTOR_ERROR | Reason.DEADLINE_EXCEEDED:
+        case (
+            Reason.IMAGE_UNREACHABLE
+            | Reason.EXECUTOR_LOST
+            | Reason.EXECUTOR_ERROR
+            | Reason.DEADLINE_EXCEEDED
+            | Reason.REQUEST_LOST
+        ):
             return Fault.HORDE
         case _:
             assert_never(reason)
@@ -134,9 +141,11 @@ def fault_of(reason: Reason) -> Fault:
 def is_repeatable(outcome: AnyOutcome) -> bool:
     """Whether the horde may give the job to another executor instead of recording this outcome.
 
-    True only for the horde's own failures; a job past its deadline is never repeated. Whether attempts are
-    left, and whether the job let anything out of the machine already, is judged by the caller.
+    True only for the horde's own failures; a job past its deadline is never repeated, nor one that nobody can
+    read any more. Whether attempts are left, and whether the job let anything out of the machine already, is
+    judged by the caller.
     """
     if not isinstance(outcome, Failed):
         return False
-    return fault_of(outcome.reason) is Fault.HORDE and outcome.reason is not Reason.DEADLINE_EXCEEDED
+    final = (Reason.DEADLINE_EXCEEDED, Reason.REQUEST_LOST)
+    return fault_of(outcome.reason) is Fault.HORDE and outcome.reason not in final

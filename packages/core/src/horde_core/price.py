@@ -32,15 +32,15 @@ def price(
     return (download_s + execution_s + upload_s + streaming_start_s) * weight
 
 
+def seconds_of(spec: JobSpec) -> int:
+    """The sum of a job's limits in seconds: its price before the weight, and what a class may bound."""
+    start_s = spec.streaming_start_time_limit if spec.is_streaming else 0
+    return spec.download_time_limit + spec.execution_time_limit + spec.upload_time_limit + start_s
+
+
 def price_of(spec: JobSpec, weight: int = UNIT) -> int:
     """The price of a job in thousandths of an executor-second; `weight` is that of its class, in thousandths."""
-    return price(
-        download_s=spec.download_time_limit,
-        execution_s=spec.execution_time_limit,
-        upload_s=spec.upload_time_limit,
-        streaming_start_s=spec.streaming_start_time_limit if spec.is_streaming else 0,
-        weight=weight,
-    )
+    return seconds_of(spec) * weight
 
 
 def seconds(amount: int) -> str:

@@ -53,6 +53,12 @@ def _checked_env(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
+def _checked_names(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("a name is there twice")
+    return names
+
+
 def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
@@ -73,16 +79,16 @@ class JobSpec(BaseModel):
     """A job as a client asks for it. Limits are whole seconds.
 
     `priority` orders its owner's jobs among themselves, the greater first. None leaves `max_attempts` and
-    `queue_time_limit` to the operator.
+    `queue_time_limit` to the operator. `secret_env` names those variables of `env` that nobody is shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     executor_class: Annotated[str, Field(min_length=1, max_length=100)]
     docker_image: Annotated[str, AfterValidator(_checked_image)]
     job_namespace: Annotated[str, Field(max_length=100)] = ""
     args: Annotated[list[str], AfterValidator(_checked_args)] = []
-    env: Annotated[dict[str, str], AfterValidator(_checked_env)] = {}
+    env: Annotated[dict[str, str], AfterValidator(_checked_env), Field(repr=False)] = {}
     artifacts_dir: Annotated[
         Annotated[str, AfterValidator(paths.absolute)] | None, BeforeValidator(_none_if_empty)
     ] = None
@@ -100,6 +106,7 @@ class JobSpec(BaseModel):
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     queue_time_limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] | None = None
+    secret_env: Annotated[list[str], AfterValidator(_checked_names)] = []
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -107,6 +114,9 @@ class JobSpec(BaseModel):
             check_together(self.volumes)
         except ValueError as error:
             raise ValueError(f"volumes: {error}") from None
+        unknown = [name for name in self.secret_env if name not in self.env]
+        if unknown:
+            raise ValueError(f"secret_env: {unknown[0]!r} is not in env; give its value there")
         strings = [*self.args, *(f"{k}={v}" for k, v in self.env.items())]
         size = sum(len(s.encode(errors="surrogatepass")) + 1 for s in strings)
         if size > MAX_STRINGS_BYTES:
@@ -114,6 +124,16 @@ class JobSpec(BaseModel):
                 f"args: arguments and environment hold {size} bytes together; the limit is {MAX_STRINGS_BYTES}"
             )
         return self
+
+    @property
+    def plain_env(self) -> dict[str, str]:
+        """The variables that may be shown."""
+        return {name: value for name, value in self.env.items() if name not in self.secret_env}
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The variables that only the job itself may see."""
+        return {name: self.env[name] for name in self.secret_env}
 
     @property
     def is_streaming(self) -> bool:

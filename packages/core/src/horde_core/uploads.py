@@ -10,11 +10,11 @@ MOUNT = "/output"
 
 
 class _Upload(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    url: Url
+    url: Annotated[Url, Field(repr=False)]
     relative_path: FilePath
-    signed_headers: dict[str, str] | None = None
+    signed_headers: Annotated[dict[str, str] | None, Field(repr=False)] = None
 
 
 class SingleFilePut(_Upload):
@@ -27,7 +27,7 @@ class SingleFilePost(_Upload):
     """One file, sent as the last part of a multipart form."""
 
     output_upload_type: Literal["single_file_post"]
-    form_fields: dict[str, str] | None = None
+    form_fields: Annotated[dict[str, str] | None, Field(repr=False)] = None
 
 
 Upload = Annotated[SingleFilePut | SingleFilePost, Field(discriminator="output_upload_type")]

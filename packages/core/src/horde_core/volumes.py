@@ -1,6 +1,7 @@
 """Input volumes as they travel on the wire, and how several of them share `/volume`."""
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -26,8 +27,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ValueError(f"the URL cannot be read: {error}") from None
+    except ValueError:
+        raise ValueError("the URL cannot be read; check its host and port") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the URL's scheme is {parts.scheme!r}; only http and https can be used")
     if parts.username is not None or parts.password is not None:
@@ -35,6 +36,11 @@ def checked_url(url: str) -> str:
     if not parts.hostname or port == 0:
         raise ValueError("the URL names no host, or port 0")
     return url
+
+
+def without_query(url: str) -> str:
+    """A URL as it may be shown: what follows the path may be a signature."""
+    return re.split(r"[?#]", url, maxsplit=1)[0]
 
 
 def _checked_path(path: str) -> str:
@@ -70,7 +76,7 @@ FilePath = Annotated[str, AfterValidator(_checked_file_path)]
 
 
 class _Volume(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class InlineVolume(_Volume):
@@ -90,7 +96,7 @@ class SingleFileVolume(_Volume):
     """One file, fetched by GET."""
 
     volume_type: Literal["single_file"]
-    url: Url
+    url: Annotated[Url, Field(repr=False)]
     relative_path: FilePath
 
 
@@ -98,7 +104,7 @@ class ZipUrlVolume(_Volume):
     """A zip archive, fetched by GET and unpacked. `contents` is the URL (so the wire has it)."""
 
     volume_type: Literal["zip_url"]
-    contents: Url
+    contents: Annotated[Url, Field(repr=False)]
     relative_path: DirectoryPath | None = None
 
 

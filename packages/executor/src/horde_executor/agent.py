@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-from horde_core.wire.executor import Claim, ClaimRequest
+from horde_core.wire.executor import Claim, ClaimRequest, SlotShare
 from horde_executor.attempt import Host
 from horde_executor.clock import now
 from horde_executor.container import share_of
@@ -32,6 +32,7 @@ from horde_executor.tasks import cancel, pause_before, to_its_end, unless
 CLAIM_WAIT_S = 20.0
 SHORTEST_POLL_S = 0.2
 LAST_SWEEP_S = 20.0
+SERVICE_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ async def run(
     """
     drain = drain or asyncio.Event()
     async with _host(settings) as host:
-        log.info("executor %s serves %s", host.executor, ", ".join(settings.classes))
+        log.info(
+            "executor %s offers %s", host.executor, ", ".join(settings.classes) or "whatever classes there are"
+        )
         presence = _Presence(ready)
         try:
             async with asyncio.TaskGroup() as slots:
@@ -100,6 +103,8 @@ class _Presence:
         self.busy = 0
         self.is_known = False
         self._ready = ready
+        self._look_at = 0.0
+        self._refused: dict[str, str] = {}
 
     def heard(self) -> None:
         """The facilitator has answered a claim."""
@@ -107,6 +112,23 @@ class _Presence:
             self.is_known = True
             if self._ready:
                 self._ready()
+
+    async def look_at_service(self, facilitator: Facilitator) -> None:
+        """From time to time, write into the log which classes this executor does not serve, if that changed."""
+        if now() < self._look_at:
+            return
+        self._look_at = now() + SERVICE_S
+        try:
+            service = await facilitator.service()
+        except FacilitatorError as error:
+            log.debug("the facilitator does not say which classes are served: %s", error)
+            return
+        for name, why in service.refused.items():
+            if self._refused.get(name) != why:
+                log.warning("jobs of the class %r are not given to this executor: %s", name, why)
+        for name in self._refused.keys() & service.served:
+            log.info("jobs of the class %r are given to this executor now", name)
+        self._refused = service.refused
 
     @contextmanager
     def one_more(self) -> Generator[None]:
@@ -138,7 +160,8 @@ async def _next_claim(host: Host, settings: Settings, presence: _Presence) -> Cl
     claim_id, failures = str(uuid.uuid4()), 0
     while True:
         offer = ClaimRequest(
-            classes=list(settings.classes),
+            classes=list(settings.classes) or None,
+            share=SlotShare(cpus=host.share.cpus, memory=host.share.memory),
             slots=settings.slots,
             running=presence.busy,
             version=version("compute-horde-executor"),
@@ -158,6 +181,7 @@ async def _next_claim(host: Host, settings: Settings, presence: _Presence) -> Cl
             failures += 1
             continue
         presence.heard()
+        await presence.look_at_service(host.facilitator)
         if failures:
             log.info("the facilitator is there again")
         if claim is not None:

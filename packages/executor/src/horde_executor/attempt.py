@@ -6,7 +6,7 @@ from pathlib import Path
 
 from horde_core.wire.executor import Claim
 from horde_executor.clock import Stopwatch
-from horde_executor.container import Share
+from horde_executor.container import Share, allotted
 from horde_executor.egress import Egress
 from horde_executor.engine import Engine
 from horde_executor.facilitator import Attempt, Facilitator
@@ -43,3 +43,8 @@ class Run:
     watch: Stopwatch
     deadline: float
     cleanup: AsyncExitStack
+
+    @property
+    def share(self) -> Share:
+        """What the job's container gets."""
+        return allotted(self.host.share, self.claim.allotment)

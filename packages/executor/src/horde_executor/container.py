@@ -6,10 +6,12 @@ knows only `NetworkMode`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from horde_core.spec import JobSpec
+from horde_core.terms import Profile
+from horde_core.wire.executor import Allotment
 from horde_executor.engine import Image, Machine
 from horde_executor.facilitator import Attempt
 from horde_executor.line import INIT
@@ -25,7 +27,8 @@ HOSTNAME = "job"
 HOSTS = f"127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost\n"
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
-"""What ordinary images need to `chown` and to become another user. All others are dropped."""
+"""What ordinary images need to `chown` and to become another user. All others are dropped, and of a class with
+the profile `strict` these too."""
 
 OPEN_FILES = 16384
 """A limit that every engine's host can give; above 20,000 some refuse to start the container."""
@@ -36,17 +39,29 @@ SHARE_OF_MEMORY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one job gets of the machine: bytes of memory, cores, processes."""
+    """What one job gets of the machine: bytes of memory, cores, processes, bytes of `/dev/shm`."""
 
     memory: int
     cpus: float
     pids: int
+    shm: int
 
 
 def share_of(machine: Machine, settings: Settings) -> Share:
     """An equal share for each slot, with something left for the machine itself."""
-    memory = settings.memory or int(machine.memory * SHARE_OF_MEMORY)
-    return Share(memory // settings.slots, machine.cpus / settings.slots, settings.pids)
+    memory = (settings.memory or int(machine.memory * SHARE_OF_MEMORY)) // settings.slots
+    return Share(memory, machine.cpus / settings.slots, settings.pids, _shm(memory))
+
+
+def allotted(share: Share, allotment: Allotment) -> Share:
+    """What a job of a class gets: what the class gives, and never more than the slot's share."""
+    memory = min(share.memory, allotment.memory or share.memory)
+    shm = _shm(memory) if allotment.shm is None else min(memory, allotment.shm)
+    return replace(share, memory=memory, cpus=min(share.cpus, allotment.cpus or share.cpus), shm=shm)
+
+
+def _shm(memory: int) -> int:
+    return min(memory // 2, LARGEST_SHM)
 
 
 def labels(executor: str, attempt: Attempt, deadline: float) -> dict[str, str]:
@@ -72,13 +87,14 @@ def container_config(
     mounts: Iterable[Mount],
     share: Share,
     label: Mapping[str, str],
+    profile: Profile = Profile.DEFAULT,
 ) -> dict[str, Any]:
     """The body of the engine's request to create the container."""
     return {
         "Image": image.id,
         "Entrypoint": [INIT],
         "Cmd": list(command),
-        "Env": _environment(spec.env, image.env),
+        "Env": _environment(spec.plain_env, image.env),
         "Labels": dict(label),
         "Hostname": HOSTNAME,
         "NetworkDisabled": True,
@@ -94,7 +110,7 @@ def container_config(
             "Init": False,  # ours is
             "LogConfig": {"Type": "none"},
             "CapDrop": ["ALL"],
-            "CapAdd": list(CAPABILITIES),
+            "CapAdd": [] if profile is Profile.STRICT else list(CAPABILITIES),
             "SecurityOpt": ["no-new-privileges"],
             "Privileged": False,
             "IpcMode": "private",
@@ -103,7 +119,7 @@ def container_config(
             "Memory": share.memory,
             "MemorySwap": share.memory,
             "NanoCpus": int(share.cpus * 1e9),
-            "ShmSize": min(share.memory // 2, LARGEST_SHM),
+            "ShmSize": share.shm,
             "Ulimits": [
                 {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
                 {"Name": "core", "Soft": 0, "Hard": 0},
@@ -121,7 +137,9 @@ _NO_GPU = "NVIDIA_VISIBLE_DEVICES"
 
 
 def _environment(env: Mapping[str, str], image_env: Iterable[str]) -> list[str]:
-    """The job's variables. GPUs are given by the executor alone, never because a variable asks for them.
+    """The job's variables but the secret ones, which the engine would keep on disk; our init gets those.
+
+    GPUs are given by the executor alone, never because a variable asks for them.
 
     NVIDIA's runtime reads the wish from the environment: from its own variable, and in older images from the
     mere presence of CUDA's.

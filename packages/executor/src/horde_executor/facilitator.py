@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from horde_core.signing import Signer
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
 from horde_core.wire.executor import (
+    CLASSES_PATH,
     PREFIX,
     SHA256_HEADER,
     Claim,
@@ -30,6 +31,7 @@ from horde_core.wire.executor import (
     LeaseRequest,
     OutcomeReport,
     Refusal,
+    Service,
     Stream,
 )
 from horde_executor.errors import FacilitatorError, Fenced
@@ -87,6 +89,10 @@ class Facilitator:
         path = f"{PREFIX}/claims/{claim_id}"
         answer = await self._send("PUT", path, _json(offer), wait_s=offer.wait_s)
         return None if answer.status_code == HTTPStatus.NO_CONTENT else _read(Claim, answer)
+
+    async def service(self) -> Service:
+        """Which classes this executor serves by its last claim, and why not others. One try."""
+        return _read(Service, await self._send("GET", CLASSES_PATH, b""))
 
     async def renew(self, attempt: Attempt, wait_s: float) -> LeaseReply:
         """Renew a lease, then wait for news up to `wait_s`. One try: the lease decides about repeats."""

@@ -3,9 +3,10 @@
  *     init COMMAND [ARGUMENT...]
  *
  * It connects to the agent's socket, which is mounted at LINE, and waits. The agent sends the two ends of pipes
- * that become stdout and stderr; with them the command starts. When it ended, or could not be executed, the agent
- * is told (`struct report`), and by the end of this process the kernel ends whatever the job left running. When
- * the agent hangs up, because it died, the container ends too: nothing runs that nobody watches.
+ * that become stdout and stderr, and a file in memory with the job's secret variables; with them the command starts.
+ * When it ended, or could not be executed, the agent is told (`struct report`), and by the end of this process the
+ * kernel ends whatever the job left running. When the agent hangs up, because it died, the container ends too:
+ * nothing runs that nobody watches.
  *
  * Signals that the container gets are passed on to the command; orphans are reaped. The command inherits neither
  * the line nor the mask of signals. It depends on nothing in the image, so it is linked statically.
@@ -17,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -45,14 +47,14 @@ static int connected(void) {
     return line;
 }
 
-/* Take stdout and stderr from the agent; ends the container if it hung up instead. */
-static void take_output(int line) {
+/* Take stdout, stderr and the secrets, which are returned, from the agent; ends the container if it hung up instead. */
+static int take(int line) {
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(2 * sizeof(int))];
+        char bytes[CMSG_SPACE(3 * sizeof(int))];
     } control;
     char byte;
-    int ends[2];
+    int ends[3];
     struct iovec data = {&byte, 1};
     struct msghdr message = {0};
     message.msg_iov = &data;
@@ -68,6 +70,19 @@ static void take_output(int line) {
     if (dup2(ends[0], STDOUT_FILENO) < 0 || dup2(ends[1], STDERR_FILENO) < 0) _exit(FAILED);
     close(ends[0]);
     close(ends[1]);
+    return ends[2];
+}
+
+/* Add NAME=VALUE entries, a NUL behind each, to the environment of this process. Returns whether that went well. */
+static int revealed(int secrets) {
+    off_t size = lseek(secrets, 0, SEEK_END);
+    if (size == 0) return 1;
+    char *entry = size < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ, MAP_PRIVATE, secrets, 0);
+    if (entry == MAP_FAILED) return 0;
+    for (char *end = entry + size; entry < end; entry += strlen(entry) + 1) {
+        if (putenv(entry)) return 0;
+    }
+    return 1;
 }
 
 /* Execute as a shell would find it, but never through one. Returns only on failure, with the reason in errno. */
@@ -96,7 +111,7 @@ static void execute(char **command) {
     errno = why;
 }
 
-static pid_t started(char **command, int line, const sigset_t *mask) {
+static pid_t started(char **command, int line, int secrets, const sigset_t *mask) {
     pid_t child = fork();
     if (child < 0) {
         tell(line, 'e', errno);
@@ -105,11 +120,12 @@ static pid_t started(char **command, int line, const sigset_t *mask) {
     if (child == 0) {
         setpgid(0, 0);
         sigprocmask(SIG_SETMASK, mask, NULL);
-        execute(command);
+        if (revealed(secrets)) execute(command);
         int why = errno;
         tell(line, 'e', why);
         _exit(why == ENOENT ? NOT_FOUND : NOT_EXECUTABLE);
     }
+    close(secrets); /* only the command's process ever sees them */
     return child;
 }
 
@@ -148,7 +164,6 @@ int main(int count, char **arguments) {
         }
         if (!news[1].revents) continue;
         if (child) _exit(FAILED); /* the agent says nothing more: it is gone */
-        take_output(line);
-        child = started(arguments + 1, line, &before);
+        child = started(arguments + 1, line, take(line), &before);
     }
 }

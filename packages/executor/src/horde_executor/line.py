@@ -1,9 +1,10 @@
 """The line between the agent and the first process of a container (`init.c`).
 
 The agent listens at a socket that only this container sees. The container's first process calls in and waits;
-`release` hands it the pipes that become the job's stdout and stderr, and only then the job's command starts. Over
-the same line comes, at once and from the kernel, how the command ended. The engine tells that too, some 40 ms
-later, and until then it also keeps the end of the output to itself.
+`release` hands it the pipes that become the job's stdout and stderr, and only then the job's command starts.
+Secret variables go along in a file that exists in memory alone: the engine, which writes down what it is told,
+never hears of them. Over the same line comes, at once and from the kernel, how the command ended. The engine tells
+that too, some 40 ms later, and until then it also keeps the end of the output to itself.
 """
 
 import asyncio
@@ -66,8 +67,10 @@ class Line:
         finally:
             line.close()
 
-    async def release(self) -> Mapping[Stream, asyncio.StreamReader]:
+    async def release(self, secrets: Mapping[str, str]) -> Mapping[Stream, asyncio.StreamReader]:
         """Let the command start, in a container that was started. Returns its output streams.
+
+        `secrets` are added to the command's environment, and to that of no other process.
 
         They must be read, or the command blocks as soon as the pipes are full.
 
@@ -85,6 +88,7 @@ class Line:
         try:
             ends.append(await self._pipe("stdout"))
             ends.append(await self._pipe("stderr"))
+            ends.append(_in_memory(secrets))
             socket.send_fds(self._call, [b"."], ends)
         except OSError as error:
             raise EngineError(f"the container's first process hung up: {error.strerror}") from error
@@ -123,6 +127,14 @@ class Line:
         self._transports.append(transport)
         self._readers[stream] = reader
         return write_end
+
+
+def _in_memory(secrets: Mapping[str, str]) -> int:
+    """The variables as a file without a name, each with a NUL behind it."""
+    descriptor = os.memfd_create("secrets", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.writelines(f"{name}={value}\0".encode() for name, value in secrets.items())
+    return descriptor
 
 
 def _listener(path: Path) -> socket.socket:

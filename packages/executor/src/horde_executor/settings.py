@@ -13,7 +13,7 @@ class Settings:
     Attributes:
         facilitator_url: where jobs come from.
         data: a directory of this agent alone; the workspaces of running jobs lie in it.
-        classes: the executor classes whose jobs it takes.
+        classes: the executor classes whose jobs it takes; empty: whatever classes there are.
         hotkey: who it is.
         slots: how many jobs may run at once; each gets an equal share of memory and cores.
         allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
@@ -24,8 +24,8 @@ class Settings:
 
     facilitator_url: str
     data: Path
-    classes: tuple[str, ...]
     hotkey: Signer = field(repr=False)
+    classes: tuple[str, ...] = ()
     slots: int = 1
     allow_egress: tuple[str, ...] = ()
     docker_url: str | None = None

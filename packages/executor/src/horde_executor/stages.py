@@ -136,7 +136,8 @@ async def _create(run: Run, space: Workspace, image: Image) -> Ready:
     run.cleanup.push_async_callback(_remove, host.engine, label)
     line = await run.cleanup.enter_async_context(Line.opened(space.root))
     mounts = (*space.mounts(spec.artifacts_dir), *line.mounts)
-    config = container_config(spec, image, command, mounts=mounts, share=host.share, label=label)
+    profile = run.claim.allotment.profile
+    config = container_config(spec, image, command, mounts=mounts, share=run.share, profile=profile, label=label)
     try:
         return Ready(space, await host.engine.create(config), command, line)
     except EngineError as error:
@@ -204,7 +205,7 @@ async def execute(run: Run, ready: Ready) -> Succeeded | Failed:
         await to_its_end(_kill(engine, ready.container), KILL_S)
         raise
     serves = not needs_engine(execution.ended, execution.stop) or await _serves(engine)
-    return outcome_of(execution, memory=run.host.share.memory, engine_serves=serves)
+    return outcome_of(execution, memory=run.share.memory, engine_serves=serves)
 
 
 async def _run_container(run: Run, ready: Ready) -> Execution:
@@ -214,7 +215,7 @@ async def _run_container(run: Run, ready: Ready) -> Execution:
             await engine.start(container)
         except EngineError as error:
             raise start_failure(Stage.EXECUTION, error) from error
-        output = await ready.line.release()
+        output = await ready.line.release(run.claim.spec.secrets)
     copying = asyncio.ensure_future(_copy_output(run, output))
     ending = asyncio.ensure_future(_end_of(run, ready))
     try:

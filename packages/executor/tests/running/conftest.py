@@ -22,7 +22,9 @@ from horde_core.signing import verify
 from horde_core.spec import JobSpec
 from horde_core.wire.client import Login
 from horde_core.wire.executor import (
+    CLASSES_PATH,
     PREFIX,
+    Allotment,
     Claim,
     ClaimRequest,
     Event,
@@ -32,6 +34,7 @@ from horde_core.wire.executor import (
     Limits,
     OutcomeReport,
     Refusal,
+    Service,
     StatusEvent,
 )
 from horde_executor.agent import run
@@ -71,6 +74,7 @@ class StandIn:
         self.faults: list[int] = []  # statuses to answer the next requests of an attempt with
         self.tokens: set[str] = set()
         self.logins = 0
+        self.refusals: dict[str, str] = {}  # of classes that the executor offered
         self.fenced = False
         self.refused = False  # the hotkey is not on the list
         self.cancel = asyncio.Event()
@@ -96,6 +100,7 @@ class StandIn:
                 web.get("/auth/nonce", self._nonce),
                 web.post("/auth/login", self._login),
                 web.put(PREFIX + "/claims/{id}", self._claim),
+                web.get(CLASSES_PATH, self._service),
                 web.post(attempt + "/lease", self._lease),
                 web.put(attempt + "/events/{seq}", self._events),
                 web.put(attempt + "/logs/{stream}/{offset}", self._logs),
@@ -118,7 +123,8 @@ class StandIn:
     async def _watch(self, request: web.Request, handler) -> web.StreamResponse:
         path = request.path
         if path.startswith(PREFIX):
-            self.requests.append(f"{request.method} {path.removeprefix(PREFIX)}")
+            if path != CLASSES_PATH:  # that is asked beside everything else
+                self.requests.append(f"{request.method} {path.removeprefix(PREFIX)}")
             if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
                 return web.json_response({"detail": "Token expired."}, status=401)
             if "/attempts/" in path:
@@ -162,6 +168,9 @@ class StandIn:
                 return web.Response(status=204)
             self.claimed[request.match_info["id"]] = self.claims.pop(0)
         return web.Response(body=io.BytesIO(self.claimed[request.match_info["id"]].model_dump_json().encode()))
+
+    async def _service(self, _: web.Request) -> web.Response:
+        return web.Response(body=Service(served=[], refused=self.refusals).model_dump_json())
 
     async def _lease(self, request: web.Request) -> web.Response:
         wait_s = LeaseRequest.model_validate_json(await request.read()).wait_s
@@ -212,7 +221,14 @@ class StandIn:
 def claim_of() -> Callable[..., Claim]:
     """Makes claims of a job that runs the small image; keywords change its spec."""
 
-    def make(limits: Limits | None = None, *, deadline_s: float = 120, digest: str | None = None, **spec) -> Claim:
+    def make(
+        limits: Limits | None = None,
+        *,
+        deadline_s: float = 120,
+        digest: str | None = None,
+        allotment: Allotment | None = None,
+        **spec,
+    ) -> Claim:
         wanted = {
             "executor_class": "always_on.test",
             "docker_image": IMAGE,
@@ -229,6 +245,7 @@ def claim_of() -> Callable[..., Claim]:
             lease_s=LEASE_S,
             deadline_s=deadline_s,
             limits=limits or Limits(grace_s=1),
+            allotment=allotment or Allotment(),
         )
 
     return make

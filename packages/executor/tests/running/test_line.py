@@ -49,22 +49,36 @@ def started(engine: Engine, claim_of, tmp_path, hotkey) -> Callable[..., Abstrac
     """Runs a command in a container and yields it with its line."""
 
     @asynccontextmanager
-    async def start(*command: str) -> AsyncIterator[Started]:
+    async def start(*command: str, secrets: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
         spec = claim_of().spec
         image = await engine.image(spec.docker_image)
         assert image
         async with Line.opened(tmp_path) as line:
-            share, label = Share(2**28, 1, 64), {"org.computehorde.executor": hotkey.ss58_address}
+            share, label = Share(2**28, 1, 64, 2**27), {"org.computehorde.executor": hotkey.ss58_address}
             config = container_config(spec, image, command, mounts=line.mounts, share=share, label=label)
             container = await engine.create(config)
             try:
                 await engine.start(container)
-                yield container, line, await line.release()
+                yield container, line, await line.release(secrets or {})
             finally:
                 await engine.remove(container)
         (tmp_path / "line").unlink()
 
     return start
+
+
+async def test_secret_variables_reach_the_command_alone(started, docker):
+    """Of any size and also in the place of others; neither the engine nor the first process has them."""
+    secrets = {"WORD": "ż=\n'", "LONG": "x" * 131_000, "PATH": "/bin:/secret", "EMPTY": ""}
+    script = """
+        printf '%s|%s|%s|%s|' "$WORD" ${#LONG} "$PATH" "${EMPTY-unset}"
+        tr '\\0' '\\n' < /proc/1/environ | grep -cE '^(WORD|LONG|EMPTY)=|/secret'
+    """
+    async with started("sh", "-c", script, secrets=secrets) as (container, line, output):
+        assert (await line.ended()).code == 1  # grep found nothing
+        assert (await output["stdout"].read()).decode() == "ż=\n'|131000|/bin:/secret||0\n"
+        env = docker("inspect", "--format", "{{json .Config.Env}}", container)
+        assert not [word for word in ("WORD", "LONG", "EMPTY", "/secret") if word in env]
 
 
 async def test_a_container_ends_with_its_agent(engine, started):

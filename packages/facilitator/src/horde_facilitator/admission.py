@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
-from horde_core.price import price_of
+from horde_core.price import seconds_of
 from horde_core.signing import RequestSignature, SignatureError
 from horde_core.spec import JobSpec, field_errors
 from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
@@ -18,29 +18,44 @@ from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
 from horde_facilitator.records.jobs import NewJob
+from horde_facilitator.records.values import pack
+from horde_facilitator.sealing import Purpose, SealingKeys
 from horde_facilitator.settings import Settings
 
 _KEY = re.compile(r"[!-~]{1,255}")
-NOT_ECHOED = {"volumes", "uploads", "streaming_details", "max_attempts", "queue_time_limit", "priority"}
-"""What replies do not repeat: it is large, or holds secrets, or published clients do not know it."""
+NOT_ECHOED = {
+    "env",
+    "secret_env",
+    "volumes",
+    "uploads",
+    "streaming_details",
+    "max_attempts",
+    "queue_time_limit",
+    "priority",
+}
+"""What replies do not repeat as it is: it is large, or holds secrets, or published clients do not know it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A request that may become a job, with the signature and the key that must not make a second one.
 
+    `seconds` is the sum of its limits; what they cost, and whether there is such a class, the records tell.
     `body_sha256` is the same for bodies that say the same.
     """
 
     job: NewJob
+    seconds: int
     signature: RequestSignature
     remember_until_us: int
     idempotency_key: str | None
     body_sha256: bytes
 
 
-def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Settings, now: Now) -> Admitted:
-    """Judge a request to create a job. Takes about a second for a body of 32 MiB, so call it in a thread.
+def admit(
+    body: bytes, headers: Mapping[str, str], owner: str, *, settings: Settings, sealing: SealingKeys, now: Now
+) -> Admitted:
+    """Judge a request to create a job, and seal it. Takes about a second for 32 MiB, so call it in a thread then.
 
     Raises:
         BadRequest: the request is not admitted; the message names what is wrong.
@@ -49,11 +64,9 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
     signature = _check_signature(content, headers, owner, settings, now)
     spec = parse_spec(content)
     _check_available(spec)
-    if spec.executor_class not in settings.classes:
-        known = ", ".join(sorted(settings.classes))
-        raise BadRequest.field("executor_class", f"{spec.executor_class!r} is not known; the classes are {known}")
+    job_uuid = str(uuid.uuid4())
     job = NewJob(
-        uuid=str(uuid.uuid4()),
+        uuid=job_uuid,
         owner=owner,
         executor_class=spec.executor_class,
         namespace=spec.job_namespace,
@@ -62,14 +75,13 @@ def admit(body: bytes, headers: Mapping[str, str], owner: str, settings: Setting
         max_attempts=spec.max_attempts or settings.max_attempts,
         budget_us=microseconds(attempt_budget_s(spec, settings)),
         queue_us=microseconds(queue_limit_s(spec, settings)),
-        body=body,
-        echo=spec.model_dump(mode="json", exclude=NOT_ECHOED),
-        price=price_of(spec, settings.weight(spec.executor_class)),
-        default_allowance=settings.default_allowance,
+        body=sealing.seal(body, job_uuid, Purpose.BODY),
+        echo=sealing.seal(echo_of(spec).encode(), job_uuid, Purpose.ECHO),
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(
         job=job,
+        seconds=seconds_of(spec),
         signature=signature,
         remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
         idempotency_key=_idempotency_key(headers),
@@ -102,6 +114,11 @@ def parse_spec(content: Mapping[str, JsonValue]) -> JobSpec:
         return JobSpec.model_validate(content)
     except ValidationError as error:
         raise BadRequest("The job specification is wrong.", field_errors(error)) from error
+
+
+def echo_of(spec: JobSpec) -> str:
+    """What replies repeat of a request, as JSON: no secrets, no URLs, nothing that is large."""
+    return pack({**spec.model_dump(mode="json", exclude=NOT_ECHOED), "env": spec.plain_env})
 
 
 def queue_limit_s(spec: JobSpec, settings: Settings) -> float:

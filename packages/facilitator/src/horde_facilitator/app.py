@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from horde_facilitator.api import (
     attempts,
     claims,
+    classes,
     explain,
     files,
     health,
@@ -33,10 +34,11 @@ from horde_facilitator.migrations import bring_up_to_date
 from horde_facilitator.pace import Pace
 from horde_facilitator.parts import Parts
 from horde_facilitator.reconciler import Reconciler
-from horde_facilitator.records import allowances, executors, people
+from horde_facilitator.records import executors, people
+from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage)
+ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage, classes)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -69,6 +71,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
         home = stack.enter_context(occupied(settings.data))
         keys = Keyring.opened(home.token_keys, settings.token_s)
         await asyncio.to_thread(bring_up_to_date, home.database)
+        sealing = await asyncio.to_thread(keys_for, home.database, home.sealing_keys)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
         blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
@@ -86,6 +89,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             database=database,
             blobs=blobs,
             keys=keys,
+            sealing=sealing,
             guests=Guests(database, clock),
             nonces=Nonces(keys, settings.nonce_s),
             tokens=Tokens(keys, settings.token_s),
@@ -100,6 +104,5 @@ def _first_words(settings: Settings, clock: Clock) -> Callable[[Transaction], No
         executors.unseen(tx)
         for role, addresses in settings.admit.items():
             people.admit(tx, role, addresses, clock.now().wall_us)
-        allowances.adopt_default(tx, settings.default_allowance, clock.now())
 
     return run

@@ -31,6 +31,10 @@ def class_topic(executor_class: str) -> str:
     return f"class:{executor_class}"
 
 
+CLASSES = "classes"
+"""A class was defined, changed or removed."""
+
+
 class Listener(Protocol):
     """Collects the wake-ups of its topics, also while nobody waits."""
 

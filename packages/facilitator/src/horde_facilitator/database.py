@@ -29,6 +29,9 @@ T = TypeVar("T")
 READERS = 4
 BATCH = 64
 BUSY_MS = 5000
+# The builds of SQLite differ in whether they overwrite what is deleted. What must not be read is sealed, and the
+# body of a job can be large: to overwrite 30 MiB holds the writer up for 100 ms and more.
+WRITING = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA secure_delete = FAST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,7 @@ class Database:
         self._bus = bus
         self._loop = asyncio.get_running_loop()
         self._reading = _engine(path, "BEGIN", ["PRAGMA query_only = ON"])
-        self._writing = _engine(
-            path, "BEGIN IMMEDIATE", ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"]
-        )
+        self._writing = engine(path)
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._closed = False
         self._readers = ThreadPoolExecutor(READERS, "records-reader")
@@ -178,8 +179,8 @@ def _commit(connection: Connection, batch: Sequence[_Work]) -> frozenset[str]:
 
 
 def engine(path: Path) -> Engine:
-    """An engine for work outside the running service, such as a migration."""
-    return _engine(path, "BEGIN IMMEDIATE", ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"])
+    """An engine that may write: the running service's own, or one for work outside of it, such as a migration."""
+    return _engine(path, "BEGIN IMMEDIATE", WRITING)
 
 
 def _engine(path: Path, begin: str, pragmas: Sequence[str]) -> Engine:
@@ -188,6 +189,7 @@ def _engine(path: Path, begin: str, pragmas: Sequence[str]) -> Engine:
         poolclass=QueuePool,
         pool_size=READERS,
         connect_args={"check_same_thread": False},
+        hide_parameters=True,  # errors are logged, and parameters may be what jobs brought along
     )
 
     def prepare(connection: Any, _record: object) -> None:

@@ -15,6 +15,7 @@ from horde_core.outcomes import (
     Succeeded,
     fault_of,
 )
+from horde_core.terms import ClassTerms
 from horde_facilitator.records.values import Job
 
 WIRE_STAGES = {
@@ -75,6 +76,17 @@ def over_queue_limit(queued: int, limit: int) -> Rejected | None:
     return Rejected(reason=RejectionReason.QUEUE_LIMIT, message=message)
 
 
+def over_class_limit(seconds: int, name: str, terms: ClassTerms) -> Rejected | None:
+    """Why a new job whose limits add up to so much is not taken on in a class with these terms, if it is not."""
+    if terms.max_seconds is None or seconds <= terms.max_seconds:
+        return None
+    message = (
+        f"The job's limits add up to {seconds} s, and a job of the class {name!r} may have {terms.max_seconds} s. "
+        "Lower its limits, or choose another class."
+    )
+    return Rejected(reason=RejectionReason.CLASS_LIMIT, message=message)
+
+
 def executor_lost(job: Job) -> Failed:
     """The outcome of a job whose last attempt was lost."""
     times = "once" if job.losses == 0 else f"{job.losses + 1} times"
@@ -93,6 +105,18 @@ def deadline_exceeded(stage: Stage) -> Failed:
         message=(
             "The job took longer than all its limits and the operator's together, so the horde gave it up. "
             "Create the job again."
+        ),
+    )
+
+
+def request_lost() -> Failed:
+    """The outcome of a job whose sealed request cannot be opened any more."""
+    return Failed(
+        stage=Stage.QUEUE,
+        reason=Reason.REQUEST_LOST,
+        message=(
+            "The horde has lost the key that the job's request was sealed with, so it cannot be run. "
+            "This is the horde's fault. Create the job again."
         ),
     )
 

@@ -3,6 +3,7 @@
 FacilitatorError
 ├── StartError             the data directory or the address cannot be used
 ├── StoreError             records or blobs cannot be read or written now (503)
+├── SealError              what was sealed cannot be opened any more; never leaves this package
 └── Refused                a request is not granted; nothing was changed
     ├── BadRequest         the request is wrong; the message says where (400)
     ├── NotAuthenticated   no usable token (401)
@@ -28,6 +29,10 @@ class StartError(FacilitatorError):
 
 class StoreError(FacilitatorError):
     """Records or blobs cannot be read or written now; the request may be repeated."""
+
+
+class SealError(FacilitatorError):
+    """What was sealed cannot be opened: its key is gone, or its bytes were changed."""
 
 
 class Refused(FacilitatorError):  # noqa: N818  # the kinds of refusal are named for what they say

@@ -14,7 +14,7 @@ from horde_facilitator.records.waiting import Machine, Wait
 from horde_facilitator.replies import time_of
 
 _OUTCOME: TypeAdapter[AnyOutcome] = TypeAdapter(Outcome)
-FREE, BUSY, AWAY, AVOIDED, CORDONED = "free", "busy", "away", "avoided", "cordoned"
+FREE, BUSY, AWAY, AVOIDED, CORDONED, REFUSED = "free", "busy", "away", "avoided", "cordoned", "refused"
 
 
 def explain(job: Job, attempt: Attempt | None, wait: Wait | None, now: Now, seen_us: int) -> Explanation:
@@ -54,7 +54,9 @@ def position(owner: str, wait: Wait) -> int:
 def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
     place = position(job.owner, wait)
     queued = sum(queue.jobs for queue in wait.queues.values())
-    executors = [_state(machine, now, seen_us) for machine in wait.machines]
+    # One that does not serve the class and is not here either says nothing of interest.
+    machines = [m for m in wait.machines if m.refused is None or now.boot_us - m.seen_boot_us < seen_us]
+    executors = [_state(machine, now, seen_us) for machine in machines]
     others = sorted(
         name
         for name, boot_us in wait.last_seen.items()
@@ -78,9 +80,12 @@ def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
 
 def _reason(job: Job, executors: Sequence[ExecutorState], others: Sequence[str], *, has_joined: bool) -> str:
     """What keeps the job from running, in one or two sentences."""
-    counts = {state: sum(e.state == state for e in executors) for state in (FREE, BUSY, AWAY, AVOIDED, CORDONED)}
+    executors, refusing = _split(executors)
     if not executors:
-        return _nobody(job, others, has_joined=has_joined)
+        nobody = _nobody(job, others, has_joined=has_joined)
+        why = "; ".join(f"{executor.hotkey} {executor.why}" for executor in refusing[:3])
+        return f"{nobody} Some offered to, but cannot: {why}." if refusing else nobody
+    counts = {state: sum(e.state == state for e in executors) for state in (FREE, BUSY, AWAY, AVOIDED, CORDONED)}
     if counts[FREE]:
         return "An executor is free; the job is taken when its turn comes."
     if counts[BUSY]:
@@ -91,6 +96,12 @@ def _reason(job: Job, executors: Sequence[ExecutorState], others: Sequence[str],
         return f"Executors that lost it before leave it to others for a while.{rest}"
     why = "; ".join(f"{executor.hotkey} {executor.why}" for executor in executors[:3])
     return f"No executor of its class can take it now: {why}."
+
+
+def _split(executors: Sequence[ExecutorState]) -> tuple[list[ExecutorState], list[ExecutorState]]:
+    """Those that serve the class, and those that only offered to."""
+    serving = [executor for executor in executors if executor.state != REFUSED]
+    return serving, [executor for executor in executors if executor.state == REFUSED]
 
 
 def _nobody(job: Job, others: Sequence[str], *, has_joined: bool) -> str:
@@ -120,6 +131,8 @@ def _state(machine: Machine, now: Now, seen_us: int) -> ExecutorState:
 
 
 def _judged(machine: Machine, now: Now, seen_us: int) -> tuple[str, str]:
+    if machine.refused is not None:
+        return REFUSED, f"does not serve it: {machine.refused}"
     if now.boot_us - machine.seen_boot_us >= seen_us:
         ago_s = max(0, now.wall_us - machine.seen_us) // SECOND
         return AWAY, f"was not seen for {ago_s} s"

@@ -31,6 +31,11 @@ class Home:
         """The keys of nonces and tokens; see `keyring`."""
         return self.root / "keys" / "tokens"
 
+    @property
+    def sealing_keys(self) -> Path:
+        """The keys of what is sealed in the records; see `sealing`."""
+        return self.root / "keys" / "sealing"
+
 
 @contextmanager
 def occupied(root: Path) -> Generator[Home]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from horde_core.wire.executor import LeftOut
 from horde_facilitator.blobs import Blobs, artifact_key, log_key
 from horde_facilitator.logview import LogView
+from horde_facilitator.parts import Parts
 from horde_facilitator.records.dossiers import Dossier
 from horde_facilitator.records.values import Artifact, Attempt
-from horde_facilitator.replies import job_reply
+from horde_facilitator.replies import echo, job_reply
 from horde_facilitator.reports import STREAMS, log_view, report_of
 
 PIECE = 768 * 1024
@@ -58,20 +59,21 @@ async def read_log(blobs: Blobs, key: str, view: LogView, start: int, stop: int)
                 yield data
 
 
-async def bare(dossier: Dossier, blobs: Blobs, log_bytes: int) -> bytes:
+async def bare(dossier: Dossier, parts: Parts) -> bytes:
     """The job object with neither logs nor artifacts inside."""
-    views = await log_views(blobs, dossier.shown, log_bytes)
-    return job_reply(dossier, views).model_dump_json().encode()
+    views = await log_views(parts.blobs, dossier.shown, parts.settings.limits.log_bytes)
+    return job_reply(dossier, echo(dossier, parts.sealing), views).model_dump_json().encode()
 
 
-async def inlined(dossier: Dossier, blobs: Blobs, caps: Caps, log_bytes: int) -> AsyncIterator[bytes]:
+async def inlined(dossier: Dossier, parts: Parts, caps: Caps) -> AsyncIterator[bytes]:
     """The job object with logs and artifacts inside, as far as `caps` allow; what is left out is listed."""
-    views = await log_views(blobs, dossier.shown, log_bytes)
+    blobs = parts.blobs
+    views = await log_views(blobs, dossier.shown, parts.settings.limits.log_bytes)
     texts = await _texts(dossier, blobs, views, caps.log_characters)
     fitting, left_out = fit(dossier.artifacts, caps.artifact_bytes)
     if dossier.more_artifacts:
         left_out.append(LeftOut(path="", why="there are more artifacts; get the job itself to see them all"))
-    reply = job_reply(dossier, views, left_out)
+    reply = job_reply(dossier, echo(dossier, parts.sealing), views, left_out)
     head = reply.model_dump_json(exclude={"stdout", "stderr", "artifacts"})
     yield head[:-1].encode()
     for name, text in texts.items():

@@ -4,16 +4,15 @@ The file has one key a line, in hexadecimal; behind an older one stands when it 
 line taken out makes every token of that key worthless at the next start: whoever holds one has to log in again.
 """
 
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from horde_facilitator import keyfile
 from horde_facilitator.clock import SECOND
 from horde_facilitator.errors import StartError, StoreError
-
-KEY_BYTES = 32
+from horde_facilitator.keyfile import KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,8 @@ class Keyring:
         """
         if not path.exists():
             _write(path, [Key(secrets.token_bytes(KEY_BYTES))])
-        if path.stat().st_mode & 0o077:
-            raise StartError(f"{path} can be read by others; set its mode to 0600")
         try:
-            keys = [_parsed(line) for line in path.read_text().splitlines() if line.strip()]
+            keys = [_parsed(line) for line in keyfile.read(path)]
         except ValueError as error:
             raise StartError(f"{path} must hold one hexadecimal key a line") from error
         if not keys or any(len(key.secret) < KEY_BYTES for key in keys):
@@ -91,18 +88,13 @@ class Keyring:
 
 
 def _parsed(line: str) -> Key:
-    secret, _, retired = line.strip().partition(" ")
+    secret, _, retired = line.partition(" ")
     return Key(bytes.fromhex(secret), int(retired) if retired else None)
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        for key in keys:
-            file.write(key.secret.hex() + (f" {key.retired_s}" if key.retired_s is not None else "") + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    keyfile.write(path, (_printed(key) for key in keys))
+
+
+def _printed(key: Key) -> str:
+    return key.secret.hex() + (f" {key.retired_s}" if key.retired_s is not None else "")

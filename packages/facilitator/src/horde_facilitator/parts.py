@@ -11,6 +11,7 @@ from horde_facilitator.database import Database
 from horde_facilitator.guests import Guests
 from horde_facilitator.keyring import Keyring
 from horde_facilitator.pace import Pace
+from horde_facilitator.sealing import SealingKeys
 from horde_facilitator.settings import Settings
 
 
@@ -29,6 +30,7 @@ class Parts:
     blobs: Blobs
     guests: Guests
     keys: Keyring
+    sealing: SealingKeys
     nonces: Nonces
     tokens: Tokens
     logins: Pace

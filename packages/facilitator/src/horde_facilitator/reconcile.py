@@ -81,11 +81,13 @@ def due(
     waiting: Iterable[Waiting],
     seen: Mapping[str, int],
     back_boot_us: int,
+    refused: Mapping[str, str] | None = None,
 ) -> list[Action]:
     """What has to happen now.
 
     `seen` says when an executor of each class was last seen (boot time); a facilitator that just started has
-    seen nobody, so the moment at which it came back counts as well.
+    seen nobody, so the moment at which it came back counts as well. `refused` says why an executor does not serve
+    a class although it offered to.
     """
     actions: list[Action] = []
     for attempt in running:
@@ -95,13 +97,13 @@ def due(
             actions.append(Lose(attempt) if attempt.confirmed else Lapse(attempt))
     for job in waiting:
         absent_us = now.boot_us - max(back_boot_us, seen.get(job.executor_class, 0))
-        outcome = _dismissal(job, now, absent_us, rules)
+        outcome = _dismissal(job, now, absent_us, rules, (refused or {}).get(job.executor_class))
         if outcome is not None:
             actions.append(Dismiss(job.job, outcome))
     return actions
 
 
-def _dismissal(job: Waiting, now: Now, absent_us: int, rules: Rules) -> AnyOutcome | None:
+def _dismissal(job: Waiting, now: Now, absent_us: int, rules: Rules, refused: str | None) -> AnyOutcome | None:
     """Why a waiting job ends now. A job that ran already was taken on, so it is never rejected."""
     if job.begun:
         return deadline_exceeded(Stage.QUEUE) if now.wall_us >= job.deadline_us else None
@@ -114,12 +116,10 @@ def _dismissal(job: Waiting, now: Now, absent_us: int, rules: Rules) -> AnyOutco
         )
     limit_us = microseconds(rules.no_executor_s)
     if waited_us >= limit_us and absent_us >= limit_us:
+        fact = f"No executor of the class {job.executor_class!r} was seen for {rules.no_executor_s:g} s."
+        why = f" One offered to serve it, but cannot: {refused}." if refused else ""
         return Rejected(
-            reason=RejectionReason.NO_EXECUTOR,
-            message=(
-                f"No executor of the class {job.executor_class!r} was seen for {rules.no_executor_s:g} s. "
-                "Start one, or choose another class."
-            ),
+            reason=RejectionReason.NO_EXECUTOR, message=f"{fact}{why} Start one, or choose another class."
         )
     return None
 

@@ -95,7 +95,10 @@ class Reconciler:
             served_classes(now, seen, back, self._rules),
         )
         running = sweep.running(connection, now)
-        return due(now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back)
+        refused = executors.refusals(connection) if waiting else {}
+        return due(
+            now, self._rules, running=running, waiting=waiting, seen=seen, back_boot_us=back, refused=refused
+        )
 
     def _act(self, tx: Transaction, now: Now) -> Sequence[Action]:
         """Decide again, on what is true now, and do it."""

@@ -3,17 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import AnyOutcome, Failed, Outcome, fault_of
 from horde_core.wire.client import HordeDetails, JobReply, LogInfo, Progress, StatusEntry
 from horde_core.wire.executor import ArtifactEntry, LeftOut
 from horde_facilitator.clock import time_of
+from horde_facilitator.errors import SealError
 from horde_facilitator.logview import LogView
 from horde_facilitator.records.dossiers import Dossier
 from horde_facilitator.records.values import End, Entry, Job
 from horde_facilitator.reports import report_of
+from horde_facilitator.sealing import Purpose, SealingKeys
 
 HORDE_FAILED = "horde_failed"
 """How newer published clients spell a failure that was the horde's."""
@@ -38,12 +40,27 @@ def progress_of(job: Job) -> Progress | None:
     return Progress.model_validate_json(job.progress) if job.progress else None
 
 
-def job_reply(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut] = ()) -> JobReply:
-    """The job object without the content of logs and artifacts."""
+def echo(dossier: Dossier, sealing: SealingKeys) -> dict[str, JsonValue]:
+    """What the job was asked with; what the records know without a key, if its key is gone."""
+    job = dossier.job
+    try:
+        return json.loads(sealing.open(dossier.echo, job.uuid, Purpose.ECHO))
+    except SealError:
+        known = {"docker_image": job.image, "executor_class": job.executor_class, "job_namespace": job.namespace}
+        return {**known, "args": [], "env": {}}
+
+
+def job_reply(
+    dossier: Dossier,
+    asked: Mapping[str, JsonValue],
+    logs: Mapping[str, LogView],
+    not_inlined: Sequence[LeftOut] = (),
+) -> JobReply:
+    """The job object without the content of logs and artifacts. `asked` is its `echo`."""
     job = dossier.job
     return JobReply.model_validate(
         {
-            **json.loads(dossier.echo),
+            **asked,
             "uuid": job.uuid,
             "created_at": time_of(job.created_us),
             "last_update": time_of(job.updated_us),

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from horde_core.classes import BUILT_IN
-from horde_core.price import UNIT
 from horde_core.wire.executor import Limits
-from horde_facilitator.allowances import Terms
 
 MIB = 1024**2
 
@@ -18,17 +15,12 @@ class Settings:
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
     a hotkey that is on no list is refused. `port` 0 takes a free port.
-    `weights` of classes are thousandths, 1000 where none is given. `default_allowance` is what a hotkey has in
-    each class where nobody gave it an allowance; None sets no limit.
     """
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8700
     admit: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    classes: frozenset[str] = frozenset(BUILT_IN)
-    weights: Mapping[str, int] = field(default_factory=dict[str, int])
-    default_allowance: Terms | None = None
 
     lease_s: float = 30
     confirm_s: float = 5
@@ -60,7 +52,3 @@ class Settings:
     recheck_s: float = 30
     tick_s: float = 1
     sweep_s: float = 60
-
-    def weight(self, executor_class: str) -> int:
-        """What a second of the class costs, in thousandths of an executor-second."""
-        return self.weights.get(executor_class, UNIT)

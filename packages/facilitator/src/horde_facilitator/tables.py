@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 from horde_core.lifecycle import Status
 
-REVISION = "0004"
+REVISION = "0006"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -111,10 +112,14 @@ requests = Table(
     "requests",
     metadata,
     _of_job(),
+    Column("head", LargeBinary, nullable=False),
+    Column("echo", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
-    Column("echo", Text, nullable=False),
 )
-"""The body exactly as it was signed, and the part of it that replies repeat, as JSON."""
+"""Sealed (see `sealing`): the body exactly as it was signed, empty once the job has ended, and the part of it that
+replies repeat, as JSON. `head` is what both seals begin with, so that those of an older key are found. The body
+comes last, because SQLite reads all that stands before what is asked for."""
+Index("requests_of_head", requests.c.head, requests.c.job)
 
 history = Table(
     "history",
@@ -178,6 +183,22 @@ artifacts = Table(
     sqlite_with_rowid=False,
 )
 
+classes = Table(
+    "classes",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("description", String, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("max_seconds", BigInteger),
+    Column("profile", String, nullable=False),
+    Column("cpus", Float),
+    Column("memory", BigInteger),
+    Column("shm", BigInteger),
+    Column("gpus", Integer, nullable=False),
+    Column("vram", BigInteger),
+)
+"""The classes that jobs may ask for, with their terms (`horde_core.terms`). The first five came by a migration."""
+
 executors = Table(
     "executors",
     metadata,
@@ -197,6 +218,17 @@ executor_classes = Table(
     Column("hotkey", String, primary_key=True),
     sqlite_with_rowid=False,
 )
+"""Which classes an executor serves, by its last claim."""
+
+refused_classes = Table(
+    "refused_classes",
+    metadata,
+    Column("executor_class", String, primary_key=True),
+    Column("hotkey", String, primary_key=True),
+    Column("why", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Which classes an executor offered with its last claim and does not serve, and why."""
 
 hotkeys = Table(
     "hotkeys",
@@ -296,6 +328,15 @@ allowances = Table(
     sqlite_autoincrement=True,
 )
 """The terms of allowances; what is left of them stands in their last entries. See `allowances.Account`."""
+
+default_allowance = Table(
+    "default_allowance",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("cap", BigInteger, nullable=False),
+    Column("refill_per_hour", BigInteger, nullable=False),
+)
+"""What everybody may spend on each class who was given nothing else: one row, or none if that is not limited."""
 
 ledger = Table(
     "ledger",

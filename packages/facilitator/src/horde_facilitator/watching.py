@@ -134,7 +134,7 @@ async def _last_event(parts: Parts, news: JobEvents, dossier: Dossier) -> bytes:
     if dossier.more_artifacts:
         return _event(news)
     caps = Caps(artifact_bytes=0, log_characters=ENDED_LOG)
-    body = inlined(dossier, parts.blobs, caps, parts.settings.limits.log_bytes)
+    body = inlined(dossier, parts, caps)
     try:
         whole = [piece async for piece in body]
     except StoreError:

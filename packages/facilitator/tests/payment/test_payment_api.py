@@ -5,7 +5,6 @@ from contextlib import closing
 
 import pytest
 
-from horde_facilitator.allowances import Terms
 from horde_facilitator.clock import SECOND
 
 CLASS = "always_on.test"
@@ -54,8 +53,9 @@ async def proved(operator) -> dict:
 
 async def test_a_job_is_reserved_for_at_its_creation_and_settled_when_it_completes(priced):
     """Without an allowance nobody is limited, but what was used shows."""
-    async with priced(weights={CLASS: 2500}) as served:
+    async with priced() as served:
         user, executor, operator = await served.user(), await served.executor(), await served.user("other")
+        assert (await operator.send("PUT", f"/operator/v1/classes/{CLASS}", json={"weight": 2500})).is_success
         uuid = await user.create()
         job = await user.job(uuid)
         assert (job["horde"]["price"], job["horde"]["payment"]) == (150_000, "reserved")
@@ -187,21 +187,28 @@ async def test_a_job_that_was_reserved_under_an_allowance_ends_well_without_it(p
         await proved(operator)
 
 
-async def test_a_default_allowance_limits_everybody_whom_nobody_gave_more(priced, data):
-    """It opens with the first job, and follows the setting at the next start."""
-    async with priced(default_allowance=Terms(cap=PRICE)) as served:
+async def test_a_default_allowance_limits_everybody_whom_nobody_gave_more(priced):
+    """It opens with the first job, outlives a restart, and what it gave follows it when it changes."""
+    path = "/operator/v1/allowances/default"
+    async with priced() as served:
         user, operator = await served.user(), await served.user("other")
+        assert (await operator.send("PUT", path, json={"cap": PRICE})).status_code == 204
+        assert (await operator.get("/operator/v1/allowances")).json()["default"]["cap"] == PRICE
         assert (await own(user))["allowance"]["available"] == PRICE
         assert (await user.job(await user.create()))["status"] == "Received"
         assert (await user.job(await user.create()))["status"] == "Rejected"
         await allow(operator, operator, 3 * PRICE)
         assert (await own(operator))["allowance"]["by_default"] is False
-    async with priced(default_allowance=Terms(cap=0)) as served:
-        user, operator = await served.user(), await served.user("other")
-        assert (await user.job(await user.create()))["status"] == "Rejected"
-        assert (await operator.job(await operator.create()))["status"] == "Received"
     async with priced() as served:
         user, operator = await served.user(), await served.user("other")
+        assert (await own(user))["allowance"]["cap"] == PRICE
+        assert (await operator.send("PUT", path, json={"cap": 0})).status_code == 204
+        assert (await own(user))["allowance"]["cap"] == 0
+        assert (await user.job(await user.create()))["status"] == "Rejected"
+        assert (await operator.job(await operator.create()))["status"] == "Received"
+        for _ in range(2):
+            assert (await operator.send("DELETE", path)).status_code == 204
+        assert (await operator.get("/operator/v1/allowances")).json()["default"] is None
         assert (await own(user))["allowance"] is None
         assert (await user.job(await user.create()))["status"] == "Received"
         await proved(operator)
@@ -219,6 +226,8 @@ async def test_only_operators_see_and_change_what_others_have(priced):
                 ("PUT", path, {"cap": 1}),
                 ("POST", f"{path}/grant", {"amount": 1}),
                 ("DELETE", path, None),
+                ("PUT", "/operator/v1/allowances/default", {"cap": 1}),
+                ("DELETE", "/operator/v1/allowances/default", None),
                 ("GET", "/operator/v1/ledger/check", None),
             ]:
                 assert (await caller.send(method, url, json=body)).status_code == 403, url

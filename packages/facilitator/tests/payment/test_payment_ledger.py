@@ -110,7 +110,7 @@ class Payments(RuleBasedStateMachine):
 
     async def _open(self, caps: tuple[int | None, ...], refill: int) -> None:
         place = type(self).place()
-        used = Settings(place, admit=ADMIT, weights=WEIGHTS, tick_s=10**6, token_s=10**8)
+        used = Settings(place, admit=ADMIT, tick_s=10**6, token_s=10**8)
         parts = await self.stack.enter_async_context(running(used, self.clock))
         self.reconciler = Reconciler(used, self.clock, parts.database, parts.blobs)
         transport = httpx2.ASGITransport(create_app(parts))
@@ -124,6 +124,8 @@ class Payments(RuleBasedStateMachine):
         self.users = {name: user for name, (user, _) in zip(OWNERS, made, strict=True)}
         self.executors = {name: executor for name, (_, executor) in zip(EXECUTORS, made, strict=True)}
         self.operator = self.users["other"]
+        for name, weight in WEIGHTS.items():
+            await self.operator.send("PUT", f"/operator/v1/classes/{name}", json={"weight": weight})
         for name, cap in zip(OWNERS, caps, strict=True):
             if cap is not None:
                 await self._allow(name, cap, refill)

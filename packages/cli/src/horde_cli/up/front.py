@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
 from horde_cli.up.directory import STOP_SIGNALS, Directory, Running
-from horde_cli.values import executor_classes
 
 # A first `horde up` on a slow disk, or the children of one that was killed, need some seconds.
 PATIENCE_S = 60.0
@@ -65,7 +64,7 @@ def up(
         "executor": {
             "data": str(directory.executor),
             "hotkey": str(directory.executor_hotkey),
-            "classes": executor_classes(()),
+            "classes": [],  # whatever there is
             "slots": slots,
             "allow_egress": list(allow_egress),
         },

@@ -146,7 +146,7 @@ class Supervisor:
             print(f"ready {url}", flush=True)
         if self._facilitator.settings["host"] not in LOOPBACK:
             tell("nothing on the way to it is encrypted; let nobody else into that network")
-        tell("all classes are served by this machine, unverified")
+        tell("all classes are served by this machine as far as its size allows, unverified")
         tell(f"config {self._directory.client_config}; Ctrl-C stops")
 
     def _keep_running(self, child: Child, url: str) -> None:

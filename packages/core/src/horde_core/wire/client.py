@@ -47,7 +47,7 @@ def _if_known(value: object, read: ValidatorFunctionWrapHandler) -> Outcome | No
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Nonce(_Message):
@@ -67,7 +67,7 @@ class Login(_Message):
 class Token(_Message):
     """Reply to ``POST /auth/login``."""
 
-    token: str
+    token: Annotated[str, Field(repr=False)]
 
 
 class StatusEntry(_Message):

@@ -6,6 +6,7 @@ with 409 and `Refusal.code` ``stale_attempt``, whatever it says. Times are secon
 | request | answer |
 |---|---|
 | PUT  /executor/v1/claims/{id}                                | 200 `Claim`, 204 nothing to do |
+| GET  /executor/v1/classes                                    | 200 `Service` |
 | POST /executor/v1/attempts/{job}/{n}/lease                   | 200 `LeaseReply` (long poll) |
 | PUT  /executor/v1/attempts/{job}/{n}/events/{seq}            | 204 |
 | PUT  /executor/v1/attempts/{job}/{n}/logs/{stream}/{offset}  | 204; the body is the bytes |
@@ -21,8 +22,10 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Outcome, Stage
 from horde_core.spec import JobSpec
+from horde_core.terms import MAX_CLASSES, Profile
 
 PREFIX = "/executor/v1"
+CLASSES_PATH = PREFIX + "/classes"
 SHA256_HEADER = "X-SHA256"
 
 Stream = Literal["stdout", "stderr"]
@@ -37,13 +40,24 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class SlotShare(_Message):
+    """What one job gets of an executor at the most: cores, and bytes of memory."""
+
+    cpus: Annotated[float, Field(ge=0)]
+    memory: Count
 
 
 class ClaimRequest(_Message):
-    """What an executor offers: one free slot for a job of one of its classes. `running` counts busy slots."""
+    """What an executor offers: one free slot for a job of one of its classes. `running` counts busy slots.
 
-    classes: list[str]
+    `classes` null: of whatever classes there are. `share`: the most that a job gets.
+    """
+
+    classes: Annotated[list[str], Field(min_length=1, max_length=MAX_CLASSES)] | None = None
+    share: SlotShare | None = None
     slots: Annotated[int, Field(ge=1, lt=2**31)]
     running: Annotated[int, Field(ge=0, lt=2**31)] = 0
     version: str
@@ -62,6 +76,15 @@ class Limits(_Message):
     artifact_count: int = 100_000
 
 
+class Allotment(_Message):
+    """What its class gives a job's container: cores, bytes, capabilities. Null: what the executor has."""
+
+    profile: Profile = Profile.DEFAULT
+    cpus: float | None = None
+    memory: int | None = None
+    shm: int | None = None
+
+
 class Claim(_Message):
     """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`."""
 
@@ -73,6 +96,14 @@ class Claim(_Message):
     lease_s: float
     deadline_s: float
     limits: Limits
+    allotment: Allotment = Allotment()
+
+
+class Service(_Message):
+    """The classes that an executor serves by its last claim, and why it does not serve others that it offered."""
+
+    served: list[str]
+    refused: dict[str, str] = {}
 
 
 class LeaseRequest(_Message):

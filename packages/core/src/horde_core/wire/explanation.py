@@ -13,8 +13,9 @@ class _Message(BaseModel):
 class ExecutorState(_Message):
     """An executor of the job's class, and why it does not run the job.
 
-    `state` is ``free``, ``busy``, ``away`` (not seen since `seen_at`), ``avoided`` (it lost this job before) or
-    ``cordoned`` (`why` says for what). `running` of `slots` are taken.
+    `state` is ``free``, ``busy``, ``away`` (not seen since `seen_at`), ``avoided`` (it lost this job before),
+    ``cordoned`` or ``refused`` (it offered to serve the class and does not); `why` says it in words. `running` of
+    `slots` are taken.
     """
 
     hotkey: str

@@ -45,7 +45,7 @@ class Role(StrEnum):
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class AdmittedHotkey(_Message):
@@ -124,7 +124,8 @@ class Cordon(_Message):
 class ExecutorEntry(_Message):
     """One executor. `losses`: attempts that it lost in the last 24 hours; `cordoned`: why it gets no jobs.
 
-    An executor that was admitted but never asked for a job has no version and was never seen.
+    `refused`: classes that it offered and does not serve, each with the reason. An executor that was admitted but
+    never asked for a job has no version and was never seen.
     """
 
     hotkey: str
@@ -134,6 +135,7 @@ class ExecutorEntry(_Message):
     seen_at: Timestamp | None = None
     slots: int = 0
     classes: list[str] = []
+    refused: dict[str, str] = {}
     running: list[str] = []
     losses: int = 0
     cordoned: str | None = None

@@ -11,6 +11,8 @@ tolerant, as in the client API.
 | PUT    /operator/v1/allowances/{hotkey}/{class}             | 204; body `AllowanceTerms` |
 | POST   /operator/v1/allowances/{hotkey}/{class}/grant       | 200 `Allowance`; body `Grant` |
 | DELETE /operator/v1/allowances/{hotkey}/{class}             | 204; 404 it has none |
+| PUT    /operator/v1/allowances/default                      | 204; body `AllowanceTerms` |
+| DELETE /operator/v1/allowances/default                      | 204; from now on there is none |
 | GET    /operator/v1/ledger/check                            | 200 `LedgerCheck` |
 """
 
@@ -25,6 +27,7 @@ from horde_core.wire.operator import PREFIX
 USAGE_PATH = "/api/v1/usage/"
 USAGE_BY_PATH = PREFIX + "/usage"
 ALLOWANCES_PATH = PREFIX + "/allowances"
+DEFAULT_ALLOWANCE_PATH = ALLOWANCES_PATH + "/default"
 LEDGER_CHECK_PATH = PREFIX + "/ledger/check"
 
 MAX_AMOUNT = 10**15
@@ -70,16 +73,20 @@ class Allowance(_Message):
 
 
 class Allowances(_Message):
-    """All allowances. A hotkey without one for a class may spend there without limit."""
+    """All allowances. A hotkey without one for a class has the default there, or no limit if there is none."""
 
     allowances: list[Allowance]
+    default: AllowanceTerms | None = None
 
 
 class ClassUsage(_Message):
-    """One's use of a class: jobs that were paid for and what they cost together; `allowance` null: no limit."""
+    """One's use of a class: jobs that were paid for and what they cost together; `allowance` null: no limit.
+
+    `weight` null: there is no such class any more.
+    """
 
     executor_class: str
-    weight: int
+    weight: int | None
     jobs: int = 0
     settled: int = 0
     reserved: int = 0

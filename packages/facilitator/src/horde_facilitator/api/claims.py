@@ -1,29 +1,38 @@
 """Executors ask for work."""
 
 import asyncio
-from dataclasses import replace
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from horde_core.wire.executor import PREFIX, Claim, ClaimRequest
+from horde_core.terms import ClassTerms, Share
+from horde_core.wire.executor import PREFIX, Allotment, Claim, ClaimRequest
 from horde_facilitator import admission
 from horde_facilitator.api.description import described
 from horde_facilitator.api.given import INLINE, MIB, Executor, GivenParts, body_of
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
-from horde_facilitator.bus import class_topic
-from horde_facilitator.clock import SECOND, microseconds
+from horde_facilitator.bus import CLASSES, class_topic
+from horde_facilitator.clock import SECOND, Now, microseconds
 from horde_facilitator.database import Transaction
-from horde_facilitator.errors import BadRequest
+from horde_facilitator.decisions import request_lost
+from horde_facilitator.errors import SealError
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import claims, cordons, executors, people
+from horde_facilitator.records import claims, classes, cordons, endings, executors, people
 from horde_facilitator.records.claims import Claimed
 from horde_facilitator.records.executors import Presence
 from horde_facilitator.records.turns import Offer
+from horde_facilitator.records.values import End
+from horde_facilitator.sealing import Purpose
+from horde_facilitator.service import judge
 
-MAX_CLASSES = 32
+log = logging.getLogger(__name__)
+
 PRESENT_EVERY_S = 5
 
 router = APIRouter()
@@ -43,65 +52,93 @@ async def claim(
     body: Annotated[ClaimRequest, body_of(ClaimRequest, MIB)],
 ) -> Response:
     """The next job for an executor; waits up to `wait_s` for one. A repeat returns the same attempt."""
-    if len(body.classes) > MAX_CLASSES:
-        raise BadRequest.field("classes", f"an executor serves at most {MAX_CLASSES} classes")
-    classes = [name for name in body.classes if name in parts.settings.classes]
-    presence = Presence(executor, body.version, body.slots, body.running, classes)
     settings = parts.settings
     offer = Offer(
         claim=claim,
         executor=executor,
-        classes=classes,
+        classes=(),
         confirm_us=microseconds(settings.confirm_s),
         seen_us=microseconds(settings.no_executor_s),
         avoid_us=microseconds(settings.avoid_s),
     )
-    claimed = await _wait(request, parts, presence, offer, min(body.wait_s, settings.long_poll_s))
-    if claimed is None:
+    given = await _wait(request, parts, body, offer)
+    if given is None:
         return Response(status_code=204)
-    return Response(await _answer(parts, claimed), media_type="application/json")
+    try:
+        return Response(await _answer(parts, given), media_type="application/json")
+    except SealError as error:
+        log.warning("%s; the job ends", error)
+        await parts.database.write(partial(_end_lost, claimed=given.claimed, now=parts.clock.now()))
+        return Response(status_code=204)
 
 
-async def _wait(request: Request, parts: Parts, presence: Presence, offer: Offer, wait_s: float) -> Claimed | None:
-    def attempt(tx: Transaction) -> Claimed | None:
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A job that was claimed, and the terms of its class."""
+
+    claimed: Claimed
+    terms: ClassTerms
+
+
+async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer) -> _Given | None:
+    share = Share(body.share.cpus, body.share.memory) if body.share else None
+
+    def attempt(tx: Transaction) -> tuple[_Given | None, Collection[str]]:
         now = parts.clock.now()
-        bound = people.classes_of(tx.connection, presence.hotkey)
-        served = [name for name in presence.classes if bound is None or name in bound]
-        executors.present(tx, replace(presence, classes=served), now, microseconds(PRESENT_EVERY_S))
+        bound = people.classes_of(tx.connection, offer.executor)
+        vocabulary = classes.vocabulary(tx.connection)
+        service = judge(body.classes, bound, vocabulary, share)
+        presence = Presence(
+            offer.executor, body.version, body.slots, body.running, service.served, service.refused
+        )
+        executors.present(tx, presence, now, microseconds(PRESENT_EVERY_S))
         # What a cordoned executor claimed before is still its own, so a repeated claim finds it.
-        offered = () if cordons.is_cordoned(tx.connection, presence.hotkey, now) else served
-        return claims.claim(tx, replace(offer, classes=offered), now)
+        offered = () if cordons.is_cordoned(tx.connection, offer.executor, now) else tuple(service.served)
+        claimed = claims.claim(tx, replace(offer, classes=offered), now)
+        given = _Given(claimed, vocabulary[claimed.held.job.executor_class]) if claimed else None
+        return given, service.served
 
     clock = asyncio.get_running_loop()
-    until = clock.time() + wait_s
-    with parts.bus.listen([class_topic(name) for name in offer.classes]) as listener:
+    until = clock.time() + min(body.wait_s, parts.settings.long_poll_s)
+    names = frozenset(body.classes) if body.classes else await parts.database.read(classes.names)
+    with parts.bus.listen([CLASSES, *map(class_topic, names)]) as listener:
         async with until_gone(request, listener):
             while True:
-                claimed = await parts.database.write(attempt)
-                if claimed is not None or listener.ended or clock.time() >= until:
-                    return claimed
+                given, served = await parts.database.write(attempt)
+                if given is not None or listener.ended or clock.time() >= until:
+                    return given
+                if not names.issuperset(served):
+                    return None  # there is a new class: whoever asks again is woken for its jobs, too
                 await listener.wait(until - clock.time())
                 if listener.ended:
                     return None
 
 
-async def _answer(parts: Parts, claimed: Claimed) -> bytes:
-    if len(claimed.body) < INLINE:
-        return _printed(parts, claimed)
-    return await asyncio.to_thread(_printed, parts, claimed)
+def _end_lost(tx: Transaction, claimed: Claimed, now: Now) -> None:
+    """End a job that nobody can run any more, in the name of the attempt that just began."""
+    endings.end_held(tx, claimed.held, End.ENDED, request_lost(), now, reported_by="facilitator")
 
 
-def _printed(parts: Parts, claimed: Claimed) -> bytes:
+async def _answer(parts: Parts, given: _Given) -> bytes:
+    if len(given.claimed.body) < INLINE:
+        return _printed(parts, given)
+    return await asyncio.to_thread(_printed, parts, given)
+
+
+def _printed(parts: Parts, given: _Given) -> bytes:
     """The claim as JSON. The specification is read again from the body that was signed."""
-    job, attempt, settings = claimed.held.job, claimed.held.attempt, parts.settings
+    held, settings = given.claimed.held, parts.settings
+    job, attempt = held.job, held.attempt
+    body = parts.sealing.open(given.claimed.body, job.uuid, Purpose.BODY)
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
-        spec=admission.parse_spec(admission.parse(claimed.body)),
+        spec=admission.parse_spec(admission.parse(body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,
         lease_s=settings.lease_s,
         deadline_s=max(0, attempt.deadline_boot_us - parts.clock.now().boot_us) / SECOND,
         limits=settings.limits,
+        allotment=Allotment(**given.terms.model_dump(include=set(Allotment.model_fields))),
     )
     return answer.model_dump_json().encode()

@@ -49,6 +49,10 @@ Operator = Annotated[str, Depends(_caller(Role.OPERATOR))]
 """The hotkey of the operator who asks."""
 
 
+UserOrOperator = Annotated[str, Depends(_caller(Role.USER, Role.OPERATOR))]
+"""The hotkey of somebody who may see what there is."""
+
+
 async def pieces(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body as it arrives.
 

@@ -24,8 +24,9 @@ from horde_facilitator.api.description import described
 from horde_facilitator.api.given import MIB, GivenParts, Operator, body_of
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.clock import SECOND, time_of
+from horde_facilitator.database import Transaction
 from horde_facilitator.errors import BadRequest, NotFound
-from horde_facilitator.records import invitations, people
+from horde_facilitator.records import classes, invitations, people
 
 ONE = HOTKEYS_PATH + "/{hotkey}/{role}"
 TOKEN_BYTES = 24
@@ -74,12 +75,15 @@ async def invite(
     body: Annotated[InvitationRequest, body_of(InvitationRequest, MIB)],
 ) -> Invitation:
     """A token with which hotkeys that nobody knows yet let themselves in, at ``POST /auth/redeem``."""
-    unknown = sorted(set(body.classes or ()) - parts.settings.classes)
-    if unknown:
-        raise BadRequest.field("classes", f"{', '.join(unknown)} is not known")
     token = secrets.token_hex(TOKEN_BYTES)
     now_us = parts.clock.now().wall_us
-    expires_us = await parts.database.write(lambda tx: invitations.invite(tx, token, body, operator, now_us))
+
+    def run(tx: Transaction) -> int:
+        for name in body.classes or ():
+            classes.known(tx.connection, name, "classes")
+        return invitations.invite(tx, token, body, operator, now_us)
+
+    expires_us = await parts.database.write(run)
     return Invitation(
         token=token, role=body.role, count=body.count, expires_at=time_of(expires_us), classes=body.classes
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -19,11 +20,11 @@ from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import Detail, answers
 from horde_facilitator.api.searching import GivenSearch
 from horde_facilitator.database import Transaction
-from horde_facilitator.decisions import over_queue_limit
+from horde_facilitator.decisions import over_class_limit, over_queue_limit
 from horde_facilitator.errors import NotFound
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import dossiers, jobs, people, repeats
+from horde_facilitator.records import classes, dossiers, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -57,15 +58,23 @@ async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     body = await read_body(request, parts.settings.body_bytes)
     admitted = await _admitted(body, request, parts, owner)
     dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
-    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 201, media_type=JSON)
+    return Response(await bare(dossier, parts), 201, media_type=JSON)
 
 
 async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> Admitted:
-    judged = (body, request.headers, owner, parts.settings, parts.clock.now())
+    judge = partial(
+        admission.admit,
+        body,
+        request.headers,
+        owner,
+        settings=parts.settings,
+        sealing=parts.sealing,
+        now=parts.clock.now(),
+    )
     if len(body) < INLINE:
-        return admission.admit(*judged)
+        return judge()
     async with parts.big_bodies:
-        return await asyncio.to_thread(admission.admit, *judged)
+        return await asyncio.to_thread(judge)
 
 
 def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
@@ -75,8 +84,12 @@ def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
         before = repeats.job_made(tx.connection, job.owner, key, admitted.body_sha256)
     if before is not None:
         return _read(tx.connection, job.owner, before)
-    rejection = over_queue_limit(jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey)
-    jobs.create(tx, job, parts.clock.now(), rejection)
+    terms = classes.known(tx.connection, job.executor_class)
+    rejection = over_class_limit(admitted.seconds, job.executor_class, terms) or over_queue_limit(
+        jobs.queued(tx.connection, job.owner), parts.settings.max_queued_per_hotkey
+    )
+    priced = replace(job, price=admitted.seconds * terms.weight)
+    jobs.create(tx, priced, parts.clock.now(), rejection)
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
     if key is not None:
         repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)
@@ -96,9 +109,9 @@ async def get(uuid: str, parts: GivenParts, owner: User, inline: bool = True) ->
     dossier = await parts.database.read(lambda connection: _read(connection, owner, uuid))
     settings = parts.settings
     if not inline:
-        return Response(await bare(dossier, parts.blobs, settings.limits.log_bytes), media_type=JSON)
+        return Response(await bare(dossier, parts), media_type=JSON)
     caps = Caps(settings.inline_bytes, settings.log_characters)
-    body = inlined(dossier, parts.blobs, caps, settings.limits.log_bytes)
+    body = inlined(dossier, parts, caps)
     if sum(artifact.size for artifact in dossier.artifacts) <= SMALL:
         return Response(b"".join([piece async for piece in body]), media_type=JSON)
     return StreamingResponse(body, media_type=JSON)
@@ -154,16 +167,16 @@ async def listing(
 
 
 async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline: bool) -> AsyncIterator[bytes]:
-    cap, log_bytes = parts.settings.listing_bytes, parts.settings.limits.log_bytes
+    cap = parts.settings.listing_bytes
     yield head.model_dump_json(exclude={"results"})[:-1].encode() + b',"results":['
     for index, dossier in enumerate(found):
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts.blobs, Caps(cap // 2, cap // 4), log_bytes):
+            async for piece in inlined(dossier, parts, Caps(cap // 2, cap // 4)):
                 yield piece
         else:
-            yield await bare(dossier, parts.blobs, log_bytes)
+            yield await bare(dossier, parts)
     yield b"]}"
 
 
@@ -182,4 +195,4 @@ async def cancel(uuid: str, parts: GivenParts, owner: User) -> Response:
         return _read(tx.connection, owner, uuid)
 
     dossier = await parts.database.write(run)
-    return Response(await bare(dossier, parts.blobs, parts.settings.limits.log_bytes), 202, media_type=JSON)
+    return Response(await bare(dossier, parts), 202, media_type=JSON)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from horde_core.wire.payment import (
     ALLOWANCES_PATH,
+    DEFAULT_ALLOWANCE_PATH,
     LEDGER_CHECK_PATH,
     USAGE_BY_PATH,
     USAGE_PATH,
@@ -30,9 +31,8 @@ from horde_facilitator.api.hotkeys import check_address
 from horde_facilitator.api.refusals import answers
 from horde_facilitator.clock import microseconds
 from horde_facilitator.database import Transaction
-from horde_facilitator.errors import BadRequest, NotFound
-from horde_facilitator.parts import Parts
-from horde_facilitator.records import allowances, ledger, usage
+from horde_facilitator.errors import NotFound
+from horde_facilitator.records import allowances, classes, ledger, usage
 
 ONE = ALLOWANCES_PATH + "/{hotkey}/{executor_class}"
 DONE = {204: {"description": "It is so, now or already before."}}
@@ -44,22 +44,24 @@ router = APIRouter()
 @router.get(USAGE_PATH, responses=answers(400, 401, 403))
 async def own(parts: GivenParts, owner: User, since: Since = None) -> Usage:
     """What the caller's jobs cost, by class, and what is left of the caller's allowances."""
-    now_us, classes = parts.clock.now().wall_us, set(parts.settings.classes)
+    now_us = parts.clock.now().wall_us
 
     def read(connection: Connection) -> Usage:
         paid = {line.executor_class: line for line in usage.by_owner(connection, _us(since), owner)}
         reserved = usage.reserved(connection, owner)
+        terms = classes.vocabulary(connection)
+        default = ledger.default_terms(connection)
         given = allowances.of_owner(connection, owner, now_us)
         lines = [
             ClassUsage(
                 executor_class=name,
-                weight=parts.settings.weight(name),
+                weight=terms[name].weight if name in terms else None,
                 jobs=paid[name].jobs if name in paid else 0,
                 settled=paid[name].amount if name in paid else 0,
                 reserved=reserved.get(name, 0),
-                allowance=_allowance(given[name]) if name in given else _by_default(parts, owner, name),
+                allowance=_allowance(given[name]) if name in given else _by_default(default, owner, name),
             )
-            for name in sorted(classes | set(paid) | set(reserved))
+            for name in sorted(set(terms) | set(paid) | set(reserved))
         ]
         return Usage(since=since, classes=lines)
 
@@ -82,8 +84,36 @@ async def everybodys(parts: GivenParts, _operator: Operator, by: By = By.HOTKEY,
 async def all_allowances(parts: GivenParts, _operator: Operator) -> Allowances:
     """All allowances, as they are now."""
     now_us = parts.clock.now().wall_us
-    found = await parts.database.read(lambda connection: allowances.everybody(connection, now_us))
-    return Allowances(allowances=[_allowance(each) for each in found])
+
+    def read(connection: Connection) -> Allowances:
+        found = [_allowance(each) for each in allowances.everybody(connection, now_us)]
+        default = ledger.default_terms(connection)
+        terms = AllowanceTerms(cap=default.cap, refill_per_hour=default.refill_per_hour) if default else None
+        return Allowances(allowances=found, default=terms)
+
+    return await parts.database.read(read)
+
+
+@router.put(
+    DEFAULT_ALLOWANCE_PATH,
+    status_code=204,
+    responses={**answers(400, 401, 403), **DONE},
+    openapi_extra=described(AllowanceTerms),
+)
+async def set_default(
+    parts: GivenParts, _operator: Operator, body: Annotated[AllowanceTerms, body_of(AllowanceTerms, MIB)]
+) -> Response:
+    """Limit what everybody may spend on each class to whom nobody gave anything else."""
+    terms = Terms(body.cap, body.refill_per_hour)
+    await parts.database.write(lambda tx: allowances.set_default(tx, terms, parts.clock.now()))
+    return Response(status_code=204)
+
+
+@router.delete(DEFAULT_ALLOWANCE_PATH, status_code=204, responses={**answers(401, 403), **DONE})
+async def end_default(parts: GivenParts, _operator: Operator) -> Response:
+    """Let nobody be limited by default."""
+    await parts.database.write(lambda tx: allowances.set_default(tx, None, parts.clock.now()))
+    return Response(status_code=204)
 
 
 @router.put(
@@ -101,10 +131,13 @@ async def give(
 ) -> Response:
     """Limit what a hotkey may spend on a class. A new allowance is full; a lower cap takes away at once."""
     check_address(hotkey)
-    if executor_class not in parts.settings.classes:
-        raise BadRequest.field("executor_class", f"{executor_class!r} is not known")
     terms = Terms(body.cap, body.refill_per_hour)
-    await parts.database.write(lambda tx: allowances.give(tx, hotkey, executor_class, terms, parts.clock.now()))
+
+    def run(tx: Transaction) -> None:
+        classes.known(tx.connection, executor_class)
+        allowances.give(tx, hotkey, executor_class, terms, parts.clock.now())
+
+    await parts.database.write(run)
     return Response(status_code=204)
 
 
@@ -168,9 +201,8 @@ def _allowance(found: ledger.Allowance) -> Allowance:
     )
 
 
-def _by_default(parts: Parts, owner: str, executor_class: str) -> Allowance | None:
+def _by_default(terms: Terms | None, owner: str, executor_class: str) -> Allowance | None:
     """The allowance that the owner's first job of the class would open."""
-    terms = parts.settings.default_allowance
     if terms is None:
         return None
     return Allowance(

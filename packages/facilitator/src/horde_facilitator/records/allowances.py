@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from horde_facilitator.allowances import Terms, correction
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.records.ledger import Allowance, Kind, enter, fill, find_allowance, open_allowance
-from horde_facilitator.tables import allowances
+from horde_facilitator.tables import allowances, default_allowance
 
 
 def give(
@@ -41,8 +41,11 @@ def take_away(tx: Transaction, owner: str, executor_class: str) -> bool:
     return tx.execute(gone).rowcount == 1
 
 
-def adopt_default(tx: Transaction, default: Terms | None, now: Now) -> None:
-    """Bring the allowances that nobody gave in particular to the operator's present default."""
+def set_default(tx: Transaction, default: Terms | None, now: Now) -> None:
+    """Let this be the default from now on, or none; the allowances that nobody gave in particular follow."""
+    tx.execute(delete(default_allowance))
+    if default is not None:
+        tx.execute(insert(default_allowance), id=1, cap=default.cap, refill_per_hour=default.refill_per_hour)
     for allowance in everybody(tx.connection, now.wall_us):
         if allowance.by_default and default is None:
             take_away(tx, allowance.owner, allowance.executor_class)

@@ -7,24 +7,23 @@ from sqlalchemy import bindparam, insert, select
 from horde_core.lifecycle import Status
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
-from horde_facilitator.records import turns
+from horde_facilitator.records import requests, turns
 from horde_facilitator.records.holds import held_by
 from horde_facilitator.records.jobs import find
 from horde_facilitator.records.moves import must_move
 from horde_facilitator.records.turns import Offer
 from horde_facilitator.records.values import Attempt, Held
-from horde_facilitator.tables import IS_OPEN, attempts, requests
+from horde_facilitator.tables import IS_OPEN, attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job that this executor now holds, with the request as it was signed."""
+    """A job that this executor now holds, with the request as it was signed, sealed."""
 
     held: Held
     body: bytes
 
 
-_BODY = select(requests.c.body).where(requests.c.job == bindparam("of"))
 _REPEATED = select(*Attempt.columns(attempts)).where(
     attempts.c.claim == bindparam("claim_id"), attempts.c.executor == bindparam("me"), IS_OPEN
 )
@@ -38,7 +37,7 @@ def claim(tx: Transaction, offer: Offer, now: Now) -> Claimed | None:
     held = _repeated(tx, offer) or _next(tx, offer, now)
     if held is None:
         return None
-    return Claimed(held, tx.execute(_BODY, of=held.job.uuid).scalar_one())
+    return Claimed(held, requests.body(tx.connection, held.job.uuid))
 
 
 def _repeated(tx: Transaction, offer: Offer) -> Held | None:

@@ -26,11 +26,11 @@ _ARTIFACT = _OF_ATTEMPT.where(artifacts.c.path == bindparam("at"))
 class Dossier:
     """A job with what belongs to it. `attempt` is the latest, `shown` the one whose results are the job's.
 
-    `more_artifacts` says that there are more than those in `artifacts`.
+    `echo` is sealed. `more_artifacts` says that there are more than those in `artifacts`.
     """
 
     job: Job
-    echo: str
+    echo: bytes
     entries: Sequence[Entry]
     attempt: Attempt | None
     shown: Attempt | None

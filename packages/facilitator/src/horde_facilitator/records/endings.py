@@ -11,7 +11,7 @@ from horde_facilitator.bus import class_topic, hold_topic, log_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import EndJob, PutBack, after_attempt, entry_details
-from horde_facilitator.records import cordons, ledger
+from horde_facilitator.records import cordons, ledger, requests
 from horde_facilitator.records.moves import move, must_move
 from horde_facilitator.records.values import End, Held, Job
 from horde_facilitator.tables import attempts, jobs
@@ -23,7 +23,7 @@ _EXECUTORS_FAULT = (Reason.EXECUTOR_LOST, Reason.EXECUTOR_ERROR)
 
 
 def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:
-    """Record the job's one outcome, and pay for it or not."""
+    """Record the job's one outcome, pay for it or not, and forget what only its run needed."""
     payment = ledger.close(tx, job, outcome, now)
     must_move(
         tx,
@@ -33,6 +33,7 @@ def end(tx: Transaction, job: Job, outcome: AnyOutcome, now: Now, *, reported_by
         metadata=entry_details(outcome, reported_by),
         values={"outcome": outcome.model_dump_json(), "payment": payment},
     )
+    requests.wipe(tx, job.uuid)
     tx.wake(hold_topic(job.uuid), log_topic(job.uuid))
 
 
@@ -41,6 +42,7 @@ def reject(tx: Transaction, job: str, rejection: Rejected, now: Now) -> None:
     metadata = entry_details(rejection, "facilitator")
     outcome = {"outcome": rejection.model_dump_json()}
     move(tx, job, Status.REJECTED, 0, now.wall_us, metadata=metadata, values=outcome)
+    requests.wipe(tx, job)
 
 
 def end_held(tx: Transaction, held: Held, how: End, outcome: AnyOutcome, now: Now, *, reported_by: str) -> None:

@@ -1,14 +1,14 @@
 """Executors: what each offers, and when it was seen."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
-from horde_facilitator.tables import executor_classes, executors
+from horde_facilitator.tables import executor_classes, executors, refused_classes
 
 _new = insert_or(executors)
 _PRESENT = _new.on_conflict_do_update(
@@ -21,6 +21,9 @@ _SAME_SINCE = select(executors.c.seen_boot_us).where(
     executors.c.slots == bindparam("said_slots"),
 )
 _SERVED = select(executor_classes.c.executor_class).where(executor_classes.c.hotkey == bindparam("who"))
+_REFUSED = select(refused_classes.c.executor_class, refused_classes.c.why).where(
+    refused_classes.c.hotkey == bindparam("who")
+)
 _SEEN = update(executors).where(executors.c.hotkey == bindparam("who"))
 _LAST_SEEN = (
     select(executor_classes.c.executor_class, func.max(executors.c.seen_boot_us))
@@ -31,13 +34,14 @@ _LAST_SEEN = (
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What an executor says of itself with a claim."""
+    """What an executor says of itself with a claim. `classes` it serves; `refused` it offered, but does not."""
 
     hotkey: str
     version: str
     slots: int
     running: int
-    classes: Sequence[str]
+    classes: Collection[str]
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def present(tx: Transaction, presence: Presence, now: Now, every_us: int) -> None:
@@ -45,6 +49,7 @@ def present(tx: Transaction, presence: Presence, now: Now, every_us: int) -> Non
     same = {"who": presence.hotkey, "said_version": presence.version, "said_slots": presence.slots}
     same_since = tx.execute(_SAME_SINCE, **same).scalar_one_or_none()
     changed = _serve(tx, presence)
+    _refuse(tx, presence)
     if same_since is not None and not changed and now.boot_us - int(same_since) < every_us:
         return
     tx.execute(
@@ -69,6 +74,32 @@ def _serve(tx: Transaction, presence: Presence) -> bool:
     for name in sorted(wanted - known):
         tx.execute(insert(executor_classes), executor_class=name, hotkey=presence.hotkey)
     return known != wanted
+
+
+def _refuse(tx: Transaction, presence: Presence) -> None:
+    """Note which classes the executor does not serve although it offered them."""
+    if refused(tx.connection, presence.hotkey) == presence.refused:
+        return
+    tx.execute(delete(refused_classes).where(refused_classes.c.hotkey == presence.hotkey))
+    for name, why in presence.refused.items():
+        tx.execute(insert(refused_classes), executor_class=name, hotkey=presence.hotkey, why=why)
+
+
+def served(connection: Connection, hotkey: str) -> list[str]:
+    """The classes that an executor serves."""
+    return sorted(str(name) for name in connection.execute(_SERVED, {"who": hotkey}).scalars())
+
+
+def refused(connection: Connection, hotkey: str) -> dict[str, str]:
+    """The classes that an executor offered and does not serve, with the reasons."""
+    return {str(name): str(why) for name, why in connection.execute(_REFUSED, {"who": hotkey})}
+
+
+def refusals(connection: Connection) -> dict[str, str]:
+    """Of each class that executors offered and do not serve, one reason."""
+    query = select(refused_classes.c.executor_class, func.min(refused_classes.c.why))
+    rows = connection.execute(query.group_by(refused_classes.c.executor_class))
+    return {str(name): str(why) for name, why in rows}
 
 
 def seen(tx: Transaction, hotkey: str, now: Now) -> None:

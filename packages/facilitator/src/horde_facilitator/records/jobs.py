@@ -4,19 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import JsonValue
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from horde_core.lifecycle import HELD, QUEUED, Status
 from horde_core.outcomes import Rejected, RejectionReason, Stage
-from horde_facilitator.allowances import Terms
 from horde_facilitator.bus import class_topic, hold_topic, job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import cancelled
-from horde_facilitator.records import endings, ledger, moves, turns
-from horde_facilitator.records.values import CANCEL, Entry, Job, pack
-from horde_facilitator.tables import IS_QUEUED, history, jobs, requests
+from horde_facilitator.records import endings, ledger, moves, requests, turns
+from horde_facilitator.records.requests import Request
+from horde_facilitator.records.values import CANCEL, Entry, Job
+from horde_facilitator.tables import IS_QUEUED, history, jobs
 
 T = TypeVar("T")
 
@@ -26,9 +25,9 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job that was admitted. `echo` is the part of the request that replies repeat.
+    """A job that was admitted. `body` and `echo`, the part of it that replies repeat, are sealed.
 
-    `price` is in thousandths of an executor-second; `default_allowance` is its owner's if there is no other.
+    `price` is in thousandths of an executor-second.
     """
 
     uuid: str
@@ -39,11 +38,10 @@ class NewJob:
     budget_us: int
     queue_us: int
     body: bytes
-    echo: Mapping[str, JsonValue]
+    echo: bytes
     image: str = ""
     priority: int = 0
     price: int = 0
-    default_allowance: Terms | None = None
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -60,7 +58,6 @@ _ENTRIES = (
     )
     .order_by(history.c.job, history.c.seq)
 )
-_ECHOES = select(requests.c.job, requests.c.echo).where(requests.c.job.in_(bindparam("uuids", expanding=True)))
 UPDATE = update(jobs).where(jobs.c.uuid == bindparam("of"))
 """Changes the columns that are given as parameters, of the job `of`. The status is changed by `moves` alone."""
 
@@ -93,7 +90,7 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
         price=new.price,
         payment=None if rejection else ledger.Payment.RESERVED.value,
     )
-    tx.execute(insert(requests), job=new.uuid, body=new.body, echo=pack(new.echo))
+    requests.add(tx.connection, Request(new.uuid, new.body, new.echo))
     moves.append(tx, Entry(new.uuid, 0, Status.SENT.value, 0, now.wall_us, None))
     if rejection is not None:
         endings.reject(tx, new.uuid, rejection, now)
@@ -103,7 +100,7 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
 
 
 def _reserve(tx: Transaction, new: NewJob, now: Now) -> Rejected | None:
-    wanted = ledger.Reservation(new.uuid, new.owner, new.executor_class, new.price, new.default_allowance)
+    wanted = ledger.Reservation(new.uuid, new.owner, new.executor_class, new.price)
     refusal = ledger.reserve(tx, wanted, now)
     return Rejected(reason=RejectionReason.NO_ALLOWANCE, message=refusal) if refusal else None
 
@@ -141,11 +138,11 @@ def entries(connection: Connection, since: Mapping[str, int]) -> dict[str, list[
     return found
 
 
-def echoes(connection: Connection, uuids: Sequence[str]) -> dict[str, str]:
-    """What replies repeat of the requests, as JSON texts."""
-    found: dict[str, str] = {}
+def echoes(connection: Connection, uuids: Sequence[str]) -> dict[str, bytes]:
+    """What replies repeat of the requests, sealed."""
+    found: dict[str, bytes] = {}
     for chunk in chunks(uuids):
-        found.update({str(job): str(echo) for job, echo in connection.execute(_ECHOES, {"uuids": chunk})})
+        found.update(requests.echoes(connection, chunk))
     return found
 
 

@@ -24,7 +24,7 @@ from horde_facilitator.allowances import Account, Terms, refilled, too_little
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.records.values import Job
-from horde_facilitator.tables import IS_RESERVED, allowances, attempts, ledger
+from horde_facilitator.tables import IS_RESERVED, allowances, attempts, default_allowance, ledger
 
 
 class Kind(StrEnum):
@@ -59,18 +59,18 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A new job's price, to be held until its end. `default` is what owners have whom nobody gave anything."""
+    """A new job's price, to be held until its end."""
 
     job: str
     owner: str
     executor_class: str
     price: int
-    default: Terms | None
 
 
 _FIND = select(allowances).where(
     allowances.c.owner == bindparam("of"), allowances.c.executor_class == bindparam("class_name")
 )
+_DEFAULT = select(default_allowance.c.cap, default_allowance.c.refill_per_hour)
 _OPEN = insert(allowances).returning(allowances.c.id)
 _FILLED = update(allowances).where(allowances.c.id == bindparam("number"))
 _OWNER = select(allowances.c.owner, allowances.c.executor_class).where(allowances.c.id == bindparam("number"))
@@ -104,6 +104,12 @@ def find_allowance(connection: Connection, owner: str, executor_class: str, now_
     return Allowance(row.id, row.owner, row.executor_class, terms, row.by_default, account)
 
 
+def default_terms(connection: Connection) -> Terms | None:
+    """What owners have for each class where nobody gave them an allowance; None: they are not limited."""
+    row = connection.execute(_DEFAULT).one_or_none()
+    return Terms(row.cap, row.refill_per_hour) if row else None
+
+
 def open_allowance(
     tx: Transaction, owner: str, executor_class: str, terms: Terms, now: Now, *, by_default: bool
 ) -> Allowance:
@@ -128,8 +134,8 @@ def reserve(tx: Transaction, wanted: Reservation, now: Now) -> str | None:
     """Hold the price of a new job; or say why it cannot be held, and hold nothing."""
     owner, executor_class = wanted.owner, wanted.executor_class
     allowance = find_allowance(tx.connection, owner, executor_class, now.wall_us)
-    if allowance is None and wanted.default is not None:
-        allowance = open_allowance(tx, owner, executor_class, wanted.default, now, by_default=True)
+    if allowance is None and (default := default_terms(tx.connection)) is not None:
+        allowance = open_allowance(tx, owner, executor_class, default, now, by_default=True)
     if allowance is not None:
         refusal = too_little(wanted.price, allowance.account, allowance.terms, executor_class)
         if refusal is not None:

@@ -22,6 +22,7 @@ from horde_facilitator.tables import (
     executors,
     hotkeys,
     losses_in_a_row,
+    refused_classes,
 )
 
 
@@ -33,6 +34,9 @@ def listing(connection: Connection, now: Now) -> list[ExecutorEntry]:
     losses = {str(who): int(count) for who, count in counted}
     running = _grouped(connection.execute(select(attempts.c.executor, attempts.c.job).where(IS_OPEN)))
     classes = select(executor_classes.c.hotkey, executor_classes.c.executor_class)
+    refused: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for row in connection.execute(select(refused_classes).order_by(refused_classes.c.executor_class)):
+        refused[row.hotkey][row.executor_class] = row.why
     served = _grouped(connection.execute(classes.order_by(executor_classes.c.executor_class)))
     query = (
         select(hotkeys.c.hotkey, func.max(hotkeys.c.role).label("role"), executors, cordons)
@@ -59,6 +63,7 @@ def listing(connection: Connection, now: Now) -> list[ExecutorEntry]:
                 seen_at=_time(row[executors.c.seen_us]),
                 slots=row[executors.c.slots] or 0,
                 classes=served.get(who, []),
+                refused=refused.get(who, {}),
                 running=running.get(who, []),
                 losses=losses.get(who, 0),
                 cordoned=row[cordons.c.why] if is_cordoned else None,
@@ -83,7 +88,7 @@ def remove(tx: Transaction, executor: str, now: Now) -> None:
         endings.give_up(tx, hold, End.ENDED, why, now, counts=False, reported_by="facilitator")
     for role in people.EXECUTORS:
         people.dismiss(tx, role, executor)
-    for table in (executors, executor_classes, cordons, losses_in_a_row):
+    for table in (executors, executor_classes, refused_classes, cordons, losses_in_a_row):
         tx.execute(delete(table).where(table.c.hotkey == executor))
 
 

@@ -72,6 +72,8 @@ class Job(_Row):
     deadline_us: int
     price: int | None = None
     payment: str | None = None
+    namespace: str = ""
+    image: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))

@@ -17,6 +17,7 @@ from horde_facilitator.tables import (
     executor_classes,
     executors,
     jobs,
+    refused_classes,
 )
 
 
@@ -31,7 +32,10 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An executor of the class. `lost`: it lost this job before. `cordoned`: why it gets no jobs."""
+    """An executor of the class. `lost`: it lost this job before. `cordoned`: why it gets no jobs.
+
+    `refused`: why it does not serve the class although it offered to.
+    """
 
     hotkey: str
     slots: int
@@ -40,6 +44,7 @@ class Machine:
     seen_boot_us: int
     lost: bool
     cordoned: str | None
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +103,22 @@ def _machines(connection: Connection, job: Job, now: Now) -> list[Machine]:
         or_(cordons.c.expires_us.is_(None), cordons.c.expires_us > now.wall_us)
     )
     cordoned = {str(hotkey): str(why) for hotkey, why in connection.execute(query)}
+    serving = and_(
+        executor_classes.c.hotkey == executors.c.hotkey, executor_classes.c.executor_class == job.executor_class
+    )
+    refusing = and_(
+        refused_classes.c.hotkey == executors.c.hotkey, refused_classes.c.executor_class == job.executor_class
+    )
     of_class = (
-        select(executors.c.hotkey, executors.c.slots, executors.c.seen_us, executors.c.seen_boot_us)
-        .join(executor_classes, executors.c.hotkey == executor_classes.c.hotkey)
-        .where(executor_classes.c.executor_class == job.executor_class)
+        select(
+            executors.c.hotkey,
+            executors.c.slots,
+            executors.c.seen_us,
+            executors.c.seen_boot_us,
+            refused_classes.c.why,
+        )
+        .select_from(executors.outerjoin(executor_classes, serving).outerjoin(refused_classes, refusing))
+        .where(or_(executor_classes.c.hotkey.is_not(None), refused_classes.c.hotkey.is_not(None)))
         .order_by(executors.c.hotkey)
     )
     return [
@@ -113,6 +130,7 @@ def _machines(connection: Connection, job: Job, now: Now) -> list[Machine]:
             seen_boot_us=row.seen_boot_us,
             lost=row.hotkey in lost,
             cordoned=cordoned.get(row.hotkey),
+            refused=row.why,
         )
         for row in connection.execute(of_class)
     ]

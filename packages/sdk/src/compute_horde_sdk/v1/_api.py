@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from compute_horde_sdk.v1._search import Search
 from compute_horde_sdk.v1._transport import Call, Transport
 from horde_core.signing import Scope, Signer, sign_request
+from horde_core.wire.classes import CLASSES_PATH, Classes
 from horde_core.wire.client import (
     CREATE_PATH,
     EVENTS_PATH,
@@ -66,6 +67,10 @@ class Api:
         """What one's jobs cost, by class; `since` is an ISO 8601 time."""
         params: dict[str, str | int] = {"since": since} if since else {}
         return await self._transport.fetch(Call("GET", USAGE_PATH, params=params), Usage)
+
+    async def classes(self) -> Classes:
+        """The classes that jobs may ask for."""
+        return await self._transport.fetch(Call("GET", CLASSES_PATH), Classes)
 
     async def explain(self, uuid: str) -> Explanation:
         """Why a job is where it is."""

@@ -23,6 +23,7 @@ from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
 from compute_horde_sdk.v1._transport import Transport, pause
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
+from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
 
 DEFAULT_FACILITATOR_URL = "https://facilitator.computehorde.io/"
@@ -302,6 +303,17 @@ class ComputeHordeClient:
                     seen.add(reply.uuid)
                     yield ComputeHordeJob(self._api, self._watcher, reply)
             page, is_more = page + 1, bool(found.next)
+
+    async def classes(self) -> list[ClassEntry]:
+        """The executor classes that jobs may ask for, by `name`, on the terms that hold now.
+
+        `weight` is in thousandths (``spec.price(entry.weight / 1000)`` is what a job will cost), `max_seconds` the
+        highest sum of a job's limits (None: any), sizes are bytes, and `executors` tells how many serve it now.
+
+        Raises:
+            ComputeHordeError: the facilitator refuses, does not answer, or does not tell its classes.
+        """
+        return (await self._api.classes()).classes
 
     async def usage(self, since: datetime | None = None) -> Usage:
         """What our jobs cost, and what is left of our allowances: one item of `classes` for each executor class.

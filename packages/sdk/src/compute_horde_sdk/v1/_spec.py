@@ -41,6 +41,8 @@ class ComputeHordeJobSpec:
         priority: orders your own jobs among themselves, from -10 to 10, the greater first.
         queue_time_limit_sec: seconds to wait for the first executor; None takes the operator's limit, which is
             also the longest. Reached: the job is rejected.
+        secret_env: environment variables that nobody but the job is shown: no reply, no log, no page, and not the
+            container engine either. A facilitator that does not know them treats them like `env`.
     """
 
     executor_class: ExecutorClass | str
@@ -58,6 +60,7 @@ class ComputeHordeJobSpec:
     streaming_start_time_limit_sec: int = 5
     priority: int = 0
     queue_time_limit_sec: int | None = None
+    secret_env: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def price(self, weight: float = 1.0) -> float:
         """What the job will cost, in executor-seconds: its limits together, times the weight of its class.
@@ -66,7 +69,7 @@ class ComputeHordeJobSpec:
         takes changes nothing.
 
         Args:
-            weight: of the executor class, as `ComputeHordeClient.usage` tells it.
+            weight: of the executor class, as `ComputeHordeClient.classes` tells it.
         """
         amount = price.price(
             download_s=self.download_time_limit_sec,
@@ -103,7 +106,7 @@ def body_of(
         "docker_image": spec.docker_image,
         "job_namespace": spec.job_namespace,
         "args": _sequence(spec.args),
-        "env": _mapping(spec.env),
+        "env": _environment(spec),
         "use_gpu": True,
         "artifacts_dir": spec.artifacts_dir,
         "on_trusted_miner": on_trusted_miner,
@@ -117,6 +120,8 @@ def body_of(
         body["priority"] = spec.priority
     if spec.queue_time_limit_sec is not None:
         body["queue_time_limit"] = spec.queue_time_limit_sec
+    if spec.secret_env:
+        body["secret_env"] = [*spec.secret_env]
     if streaming_certificate is not None:
         body["streaming_details"] = {"public_key": streaming_certificate}
     if spec.input_volumes is not None:
@@ -156,6 +161,18 @@ def _volumes(name: str, prefix: str, mounts: Mapping[str, _Volume]) -> list[Json
         except ValueError as error:
             raise ComputeHordeSpecError(f"{name}[{path!r}]: {error}") from None
     return entries
+
+
+def _environment(spec: ComputeHordeJobSpec) -> JsonValue:
+    """All variables: the secret ones are signed with the others, and another key says which they are."""
+    env, secret = _mapping(spec.env), _mapping(spec.secret_env)
+    if not isinstance(secret, dict):
+        raise ComputeHordeSpecError("secret_env: must be a mapping of names to values")
+    if not isinstance(env, dict):
+        return env
+    if twice := env.keys() & secret.keys():
+        raise ComputeHordeSpecError(f"secret_env: {min(twice)!r} is in env, too; give it in one of them")
+    return {**env, **secret}
 
 
 def _plain(value: str) -> str:

@@ -8,7 +8,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -21,9 +21,15 @@ OUTPUT_PREFIX = f"{uploads.MOUNT}/"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-class _Input(BaseModel, ABC):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, volumes.without_query(value) if name == "url" else value
+
+
+class _Input(_Value, ABC):
     @abstractmethod
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it, at a path below `/volume/`."""
@@ -134,7 +140,7 @@ class HuggingfaceInputVolume(_Input):
         }
 
 
-class HTTPOutputVolume(BaseModel):
+class HTTPOutputVolume(_Value):
     """One file, which the executor sends to an http(s) URL after the job; the volume's key is its path.
 
     Attributes:
@@ -144,12 +150,10 @@ class HTTPOutputVolume(BaseModel):
         signed_headers: headers to send along, exactly these.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     http_method: Literal["POST", "PUT"]
     url: str
-    form_fields: Mapping[str, str] | None = None
-    signed_headers: Mapping[str, str] | None = None
+    form_fields: Mapping[str, str] | None = Field(default=None, repr=False)
+    signed_headers: Mapping[str, str] | None = Field(default=None, repr=False)
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it.

@@ -21,6 +21,7 @@ from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
 from horde_core.signing import Signer
+from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
 
 AttemptCallback = Callable[[ComputeHordeJob], None]
@@ -179,6 +180,10 @@ class ComputeHordeClient:
         finally:
             with suppress(ComputeHordeError):  # the client may be closed by now
                 self._thread.run(jobs.aclose())
+
+    def classes(self) -> list[ClassEntry]:
+        """The executor classes that jobs may ask for, on the terms that hold now."""
+        return self._thread.run(self._client.classes())
 
     def usage(self, since: datetime | None = None) -> Usage:
         """What our jobs cost, and what is left of our allowances."""
