@@ -47,7 +47,7 @@ def release(found: set[str]) -> None:
 
 
 def test_a_client_gets_its_result_although_its_token_became_worthless(environment, tmp_path, image):
-    """The facilitator comes back with another key while 0.0.14 waits; client and executor log in again."""
+    """A8: The facilitator comes back with another key while 0.0.14 waits; client and executor log in again."""
     with running(Horde(tmp_path / "data")) as up:
         up.ready()
         facts = {"url": up.url, "wallets": str(up.data / "wallets"), "image": image}
@@ -69,7 +69,7 @@ def test_a_client_gets_its_result_although_its_token_became_worthless(environmen
 
 
 def test_a_job_whose_executor_was_killed_ends_on_another(environment, tmp_path, image):
-    """Both clients get the result of the second attempt; 0.0.16 sees both attempts in the history."""
+    """D6: Both clients get the result of the second attempt; 0.0.16 sees both attempts in the history."""
     wallets = tmp_path / "wallets"
     places = (wallets / "horde" / "hotkeys" / "default", tmp_path / "first/hotkey", tmp_path / "second/hotkey")
     addresses = [make_hotkey(place).ss58_address for place in places]

@@ -61,7 +61,7 @@ def told(environment, given, penniless):
 
 @pytest.mark.parametrize("version", [*WHOLE, *LATER])
 def test_a_job_gives_back_what_it_was_for(told, version):
-    """Inputs in, artifacts and logs out, and the job is found again; nothing but the URL is ours."""
+    """C12: Inputs in, artifacts and logs out, and the job is found again; nothing but the URL is ours."""
     done = told[version]["job"]
     assert (done["sdk"], done["status"]) == (version, spelled(version, "completed"))
     assert (done["stdout"], done["stderr"], done["artifacts"]) == ("hello", "z\n", {"/out/a/b": "y\n"})
@@ -89,7 +89,7 @@ DETAILS = {
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("version", WHOLE)
 def test_each_kind_of_failure_is_understood(told, version, failure):
-    """0.0.14 sees an end and what was written; later ones whose fault it was, why, and in which words."""
+    """D4: 0.0.14 sees an end and what was written; later ones whose fault it was, why, and in which words."""
     job = told[version][failure]
     status, kind, reason, words = DETAILS[failure]
     if version == "0.0.14":
@@ -135,7 +135,7 @@ def test_run_until_complete_gives_up_after_its_attempts(told, version):
 
 @pytest.mark.parametrize("version", WHOLE)
 def test_jobs_are_listed_newest_first_over_all_pages(told, version):
-    """Iterating goes on to the last page and ends there; a page beyond is not found."""
+    """C6: Iterating goes on to the last page and ends there; a page beyond is not found."""
     pages = told[version]["pages"]
     newest_first = pages["created"][::-1]
     assert len(newest_first) == 23
@@ -145,7 +145,7 @@ def test_jobs_are_listed_newest_first_over_all_pages(told, version):
 
 
 def test_every_step_is_told_once_and_in_order(told):
-    """The callback of 0.0.16 gets what the history holds."""
+    """D7: The callback of 0.0.16 gets what the history holds."""
     seen = told["0.0.16"]["callbacks"]
     assert seen["told"] == seen["history"] == [
         "sent", "received", "accepted", "executor_ready", "volumes_ready", "execution_done", "completed"
@@ -170,7 +170,7 @@ def test_what_is_refused_is_told_in_words(told, version):
 
 @pytest.mark.parametrize("version", WHOLE)
 def test_a_request_above_the_cap_is_refused_once(told, version):
-    """The client hears of the limit, and does not send 33 MiB five times."""
+    """C11: The client hears of the limit, and does not send 33 MiB five times."""
     too_large = told[version]["too_large"]
     assert "status code 413" in too_large["raised"]["text"]
     assert too_large["sent"] == 1

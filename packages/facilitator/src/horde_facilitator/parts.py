@@ -19,8 +19,8 @@ from horde_facilitator.settings import Settings
 class Parts:
     """What requests work with.
 
-    `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
-    same time.
+    `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged
+    and stored at the same time.
     """
 
     settings: Settings
