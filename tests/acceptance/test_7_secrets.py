@@ -8,11 +8,10 @@ import base64
 import hashlib
 import os
 import re
-import signal
 import subprocess
 import uuid
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +20,7 @@ import pytest
 from bittensor_wallet import Keypair
 
 from compute_horde_sdk.v1 import ComputeHordeClient, HTTPInputVolume
-from processes import HORDE, containers, docker
+from processes import HORDE, containers, docker, wait_until
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
 
@@ -39,8 +38,14 @@ def holds(content: bytes, word: str) -> bool:
 
 
 def found_in_files(word: str, places: Iterable[Path]) -> list[Path]:
-    files = [path for place in places for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [path for path in files if holds(path.read_bytes(), word)]
+    """The files below some directories that hold the word; what is removed meanwhile holds nothing."""
+    files = [Path(at, name) for place in places for at, _, names in os.walk(place) for name in names]
+    found: list[Path] = []
+    for path in files:
+        with suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink() and holds(path.read_bytes(), word):
+                found.append(path)
+    return found
 
 
 def found_in_processes(word: str) -> dict[str, set[int]]:
@@ -55,6 +60,12 @@ def found_in_processes(word: str) -> dict[str, set[int]]:
             if holds(content, word):
                 pids.add(int(process.name))
     return found
+
+
+def processes_of(container: str, *names: str) -> set[int]:
+    """The ids of its processes, as soon as they are these."""
+    rows = [line.split() for line in docker("top", container, "-eo", "pid,comm").splitlines()[1:]]
+    return {int(pid) for pid, _ in rows} if sorted(name for _, name in rows) == sorted(names) else set()
 
 
 def engine_files(container: str) -> list[Path]:
@@ -117,7 +128,7 @@ async def test_a_planted_secret_is_found_nowhere_but_in_its_container(horde, cli
 
     # The job runs. It has its secrets, and nobody else has.
     (container,) = containers(f"org.computehorde.job={job.uuid}")
-    inside = {int(pid) for pid in docker("top", container, "-eo", "pid").split()[1:]}
+    inside = wait_until("the script to sleep", lambda: processes_of(container, "init", "sleep"))
     first = min(inside)
     marked = found_in_processes(secrets["marked"])
     assert marked["cmdline"] == set()
@@ -158,12 +169,11 @@ def test_the_search_finds_what_is_there(tmp_path):
     (tmp_path / "other").write_text(secret())
     assert len(found_in_files(word, [tmp_path])) == len(spelled)
     with_variable = subprocess.Popen(["sleep", "60"], env={"A": word})
-    with_argument = subprocess.Popen(["sh", "-c", "sleep 60; :", word], process_group=0)
+    with_argument = subprocess.Popen(["sh", "-c", "read line", word], stdin=subprocess.PIPE)
     try:
         expected = {"cmdline": {with_argument.pid}, "environ": {with_variable.pid}}
         assert found_in_processes(word) == expected
     finally:
-        os.killpg(with_argument.pid, signal.SIGKILL)
         with_variable.kill()
-        for process in (with_variable, with_argument):
-            process.wait()
+        with_variable.wait()
+        with_argument.communicate()

@@ -14,10 +14,12 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec, terms
-from horde_core.wire import classes, client, executor, operator, payment
+from horde_core.wire import blobs, cheating, classes, client, executor, operator, payment
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 MODULES: dict[str, ModuleType] = {
+    "blobs": blobs,
+    "cheating": cheating,
     "classes": classes,
     "client": client,
     "executor": executor,
@@ -29,6 +31,8 @@ MODULES: dict[str, ModuleType] = {
 }
 # What travels only as a part of another message; the golden files of those hold them.
 PARTS = {
+    "blobs": set[str](),
+    "cheating": {"CheatEntry"},
     "classes": {"ClassEntry"},
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
     "executor": {

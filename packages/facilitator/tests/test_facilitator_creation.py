@@ -19,7 +19,7 @@ def not_available(body: dict) -> set[str]:
     fields = set()
     if any(v["volume_type"] in {"huggingface_volume", "zip_url"} for v in body.get("volumes", [])):
         fields.add("volumes")
-    for name in ("uploads", "streaming_details", "on_trusted_miner"):
+    for name in ("uploads", "streaming_details"):
         if body.get(name):
             fields.add(name)
     return fields
@@ -57,7 +57,7 @@ async def test_what_published_clients_really_sent_is_understood(serving, shifted
                 assert job["args"] == body["args"]
                 assert job["env"] == body["env"]
                 seen.add(job["uuid"])
-        assert len(seen) == 7
+        assert len(seen) == 8
 
 
 async def served_tokens(served):
@@ -115,7 +115,6 @@ async def test_the_job_object_suits_every_published_client(user):
             "uploads",
         ),
         ({"streaming_details": {"public_key": "PEM"}}, "streaming_details"),
-        ({"on_trusted_miner": True}, "on_trusted_miner"),
         ({"max_attempts": 0}, "max_attempts"),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 
 from horde_core.outcomes import Reason, RejectionReason
 from horde_facilitator.clock import SECOND, Now
-from horde_facilitator.reconcile import Dismiss, Lapse, Lose, Overdue, Rules, Running, Waiting, due, served_classes
+from horde_facilitator.reconcile import Dismiss, Lapse, Lose, Overdue, Rules, Running, Waiting, due, served_lanes
+from horde_facilitator.records.values import Lane
 
 HASTY = {"lease_s": 0.6, "confirm_s": 0.3}
 
@@ -229,7 +230,7 @@ def test_what_is_due_of_a_running_attempt(attempt, kinds):
 )
 def test_what_is_due_of_a_waiting_job(job, seen, started, reason):
     """A job that ran once is never rejected, only given up at its deadline."""
-    seen_us = {name: second * SECOND for name, second in seen.items()}
+    seen_us = {Lane(name): second * SECOND for name, second in seen.items()}
     actions = judged(jobs=[job], seen=seen_us, started=started)
     reasons = [action.outcome.reason for action in actions if isinstance(action, Dismiss)]
     assert reasons == ([reason] if reason else [])
@@ -237,6 +238,6 @@ def test_what_is_due_of_a_waiting_job(job, seen, started, reason):
 
 def test_a_facilitator_that_just_started_misses_nobody():
     """Executors need a moment to come back; until then no class counts as deserted."""
-    seen = {"here": NOW.boot_us - SECOND, "gone": 0}
-    assert served_classes(NOW, seen, NOW.boot_us - 10 * SECOND, RULES) is None
-    assert served_classes(NOW, seen, 0, RULES) == {"here"}
+    seen = {Lane("here"): NOW.boot_us - SECOND, Lane("gone"): 0}
+    assert served_lanes(NOW, seen, NOW.boot_us - 10 * SECOND, RULES) is None
+    assert served_lanes(NOW, seen, 0, RULES) == {Lane("here")}

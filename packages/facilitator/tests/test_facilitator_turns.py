@@ -11,6 +11,7 @@ from horde_facilitator.clock import SECOND, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.records import claims, jobs, turns
 from horde_facilitator.records.turns import Offer
+from horde_facilitator.records.values import Lane
 from horde_facilitator.tables import jobs as job_table
 from horde_facilitator.tables import requests
 
@@ -174,7 +175,8 @@ async def test_a_claim_looks_at_the_front_of_the_queue_only(data):
 
 
 def plan(tx: Transaction, query: Select) -> list[str]:
-    values = {"class_0": "a", "class_1": "b", "me": "x", "lost_since": 0, "seen_since": 0, "of_owner": "o"}
+    lanes = {"class_0": "a", "trusted_0": False, "class_1": "a", "trusted_1": True}
+    values = {**lanes, "me": "x", "lost_since": 0, "seen_since": 0, "of_owner": "o"}
     bound = query.params({name: value for name, value in values.items() if name in query.compile().params})
     statement = bound.compile(tx.connection.engine, compile_kwargs={"literal_binds": True})
     return [str(row.detail) for row in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")]
@@ -193,7 +195,7 @@ def instructions(tx: Transaction) -> int:
     driver.set_progress_handler(tick, 10)
     try:
         assert claims.claim(tx, offer(0), SystemClock().now()) is not None
-        turns.next_turn(tx.connection, "owner-0", "c", 0, "n-1")
+        turns.next_turn(tx.connection, "owner-0", Lane("c"), 0, "n-1")
         jobs.find(tx.connection, "job-1")
     finally:
         driver.set_progress_handler(None, 10)

@@ -26,6 +26,7 @@ NAMES = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -36,6 +37,7 @@ NAMES = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]
 
 

@@ -16,6 +16,7 @@ from compute_horde_sdk.v1 import (
     ComputeHordeJobSpec,
     ComputeHordeJobStatus,
     ComputeHordeJobStatusEntry,
+    Difference,
     ExecutorClass,
     HTTPInputVolume,
     HTTPOutputVolume,
@@ -25,6 +26,7 @@ from compute_horde_sdk.v1 import (
     LogLine,
     LogPiece,
     OutputVolume,
+    VerifiedRun,
     blocking,
 )
 
@@ -77,6 +79,14 @@ async def asynchronous(hotkey: Keypair) -> None:
         last = await client.run_until_complete(spec, job_attempt_callback=on_attempt, retry_on="horde")
         assert_type(last, ComputeHordeJob)
         await client.run_until_complete(spec, retry_on="never")  # pyright: ignore[reportArgumentType]
+        verified = await client.run_verified(spec, timeout=1.5)
+        assert_type(verified, VerifiedRun[ComputeHordeJob])
+        assert_type(verified.differences, tuple[Difference, ...])
+        assert_type(verified.equal, bool | None)
+        if verified.trusted_job:
+            await client.report_cheated_job(job.uuid, verified.trusted_job.uuid, details={"any": [1]})
+        await client.report_cheated_job(job.uuid)
+        assert_type((await client.cheat_report(job.uuid)).state, str)
         assert_type(await client.get_jobs(page=1, page_size=10), list[ComputeHordeJob])
         assert_type([job async for job in client.iter_jobs()], list[ComputeHordeJob])
         assert_type([spec.price(entry.weight / 1000) for entry in await client.classes()], list[float])
@@ -91,3 +101,4 @@ def without_await(hotkey: Keypair) -> None:
         assert_type(list(job.logs()), list[LogLine])
         attempts: list[blocking.ComputeHordeJob] = []
         client.run_until_complete(spec, job_attempt_callback=attempts.append)
+        assert_type(client.run_verified(spec).trusted_job, blocking.ComputeHordeJob | None)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import class_commands, operating, options, payment_commands
+from horde_cli import cheat_commands, class_commands, operating, options, payment_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(payment_commands.usage)
 app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
+app.add_typer(cheat_commands.cheats, name="cheats")
 
 TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.
@@ -59,6 +60,7 @@ def facilitator(
     port: options.Port = 8700,
     data: options.Data = None,
     admit: options.Admit = None,
+    cheat_out: options.CheatOut = None,
 ) -> None:
     """Start a facilitator alone; executors join it with `horde executor run`."""
     from horde_cli import places, serving, values
@@ -68,6 +70,7 @@ def facilitator(
         host=host,
         port=port,
         admit=values.admitted(admit or ()),
+        cheat_out_s=values.period(cheat_out, "--cheat-out") if cheat_out else None,
     )
 
 

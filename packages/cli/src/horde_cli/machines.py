@@ -18,21 +18,37 @@ async def listing(operator: Operator, *, as_json: bool) -> None:
     if as_json:
         print(found.model_dump_json(indent=2))
         return
-    headings = ("EXECUTOR", "VERSION", "SEEN", "BUSY", "LOST IN 24 H", "RUNS", "CORDONED", "DOES NOT SERVE")
+    headings = (
+        "EXECUTOR",
+        "ROLE",
+        "VERSION",
+        "SEEN",
+        "BUSY",
+        "LOST IN 24 H",
+        "RUNS",
+        "CORDONED",
+        "DOES NOT SERVE",
+    )
     view.print_rows(headings, [_row(it) for it in found.executors])
 
 
 def _row(it: ExecutorEntry) -> tuple[str, ...]:
     return (
         it.hotkey,
+        it.role,
         it.version,
         f"{view.ago(it.seen_at)} ago" if it.seen_at else "never",
         f"{len(it.running)} of {it.slots}",
         str(it.losses),
         " ".join(job[:8] for job in it.running),
-        it.cordoned or "",
+        _cordon(it),
         "; ".join(f"{name} ({why})" for name, why in it.refused.items()),
     )
+
+
+def _cordon(it: ExecutorEntry) -> str:
+    until = f" (until {it.cordoned_until:%Y-%m-%d %H:%M} UTC)" if it.cordoned_until else ""
+    return f"{it.cordoned}{until}" if it.cordoned else ""
 
 
 async def cordon(operator: Operator, name: str, why: str) -> str:

@@ -40,6 +40,10 @@ Admit = Annotated[
     list[str] | None,
     typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in: `user`, `executor`, … Repeatable."),
 ]
+CheatOut = Annotated[
+    str | None,
+    typer.Option("--cheat-out", metavar="TIME", help="How long a cheat takes an executor out: 30m, 4h (default)."),
+]
 Slots = Annotated[int, typer.Option("--slots", min=1, help="How many jobs may run at once.")]
 Classes = Annotated[
     list[str] | None,

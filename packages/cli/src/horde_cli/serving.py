@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from horde_cli.errors import StartError
@@ -18,10 +19,12 @@ Ready = Callable[[str], None]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def facilitator(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]]) -> None:
+def facilitator(
+    data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], *, cheat_out_s: float | None = None
+) -> None:
     """Serve the API in the foreground."""
     log_to_stderr()
-    asyncio.run(facilitate(data, host, port, admit, _print_ready))
+    asyncio.run(facilitate(data, host, port, admit, _print_ready, cheat_out_s=cheat_out_s))
 
 
 def executor(
@@ -61,8 +64,18 @@ def executor(
     )
 
 
-async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], ready: Ready) -> None:
+async def facilitate(
+    data: Path,
+    host: str,
+    port: int,
+    admit: Mapping[str, Iterable[str]],
+    ready: Ready,
+    *,
+    cheat_out_s: float | None = None,
+) -> None:
     """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it.
+
+    `cheat_out_s` is how long a confirmed report of cheating takes an executor out, if not as long as usual.
 
     Raises:
         StartError: the address or the directory cannot be used.
@@ -72,8 +85,11 @@ async def facilitate(data: Path, host: str, port: int, admit: Mapping[str, Itera
     from horde_facilitator.settings import Settings
 
     admitted = {role: frozenset(hotkeys) for role, hotkeys in admit.items()}
+    settings = Settings(data=data, host=host, port=port, admit=admitted)
+    if cheat_out_s is not None:
+        settings = replace(settings, cheat_out_s=cheat_out_s)
     try:
-        await serve(Settings(data=data, host=host, port=port, admit=admitted), ready=ready)
+        await serve(settings, ready=ready)
     except FacilitatorError as error:
         raise StartError(str(error)) from error
 

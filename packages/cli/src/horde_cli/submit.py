@@ -86,11 +86,14 @@ async def submit(client: ComputeHordeClient, run: Run) -> int:
     spec = spec_of(run)
     with translated():
         async with client:
-            job = await client.create_job(spec)
+            shown = display(quiet=run.quiet)
+            try:
+                job = await client.create_job(spec, upload_callback=shown.upload)
+            finally:
+                shown.make_way()
             if run.detach:
                 print(json.dumps({"uuid": job.uuid}) if run.as_json else job.uuid)
                 return 0
-            shown = display(quiet=run.quiet)
             shown.say(f"job {job.uuid}")
             if not await _followed(job, shown, mute=run.as_json):
                 return CANCELLED

@@ -121,11 +121,11 @@ def role(text: str) -> Role:
     return Role(text)
 
 
-def period(text: str) -> int:
+def period(text: str, option: str = "--expires") -> int:
     """`90`, `30m`, `12h` or `7d`, in seconds."""
     match = _PERIOD.fullmatch(text)
     if match is None or int(match[1]) == 0:
-        raise BadUsage(f"--expires {text!r} cannot be read", "write it like 30m, 12h or 7d")
+        raise BadUsage(f"{option} {text!r} cannot be read", "write it like 30m, 12h or 7d")
     return int(match[1]) * (_UNITS | {"d": 86_400})[match[2]]
 
 

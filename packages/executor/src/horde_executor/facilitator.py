@@ -118,6 +118,20 @@ class Facilitator:
         """Deliver the end of an attempt; the last thing that is said of it."""
         await self._insist("PUT", f"{attempt.path}/outcome", _json(report))
 
+    @asynccontextmanager
+    async def read_blob(self, attempt: Attempt, sha256: str, start: int) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The bytes of an input blob of the attempt's job from `start` on. One try; it may break off.
+
+        Raises:
+            FacilitatorError, Fenced: at the beginning or in the middle.
+        """
+        path = f"{attempt.path}/blobs/{sha256}"
+        answer = await self._send("GET", path, None, {"Range": f"bytes={start}-"}, streamed=True)
+        try:
+            yield _pieces(answer)
+        finally:
+            await answer.aclose()
+
     async def give_back(self, attempt: Attempt) -> None:
         """Put the job back into the queue; it counts as no attempt."""
         await self._insist("POST", f"{attempt.path}/return", b"")
@@ -151,19 +165,26 @@ class Facilitator:
             repeat += 1
 
     async def _send(
-        self, method: str, path: str, body: Body, headers: dict[str, str] | None = None, *, wait_s: float = 0
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        headers: dict[str, str] | None = None,
+        *,
+        wait_s: float = 0,
+        streamed: bool = False,
     ) -> httpx2.Response:
         token = self._token
         if token:
             try:
-                return await self._ask(method, path, body, headers, wait_s=wait_s)
+                return await self._ask(method, path, body, headers, wait_s=wait_s, streamed=streamed)
             except FacilitatorError as error:
                 if error.status != HTTPStatus.UNAUTHORIZED:
                     raise
         async with self._logging_in:
             if self._token == token:  # else another request logged in meanwhile
                 await self._log_in()
-        return await self._ask(method, path, body, headers, wait_s=wait_s)
+        return await self._ask(method, path, body, headers, wait_s=wait_s, streamed=streamed)
 
     async def _ask(
         self,
@@ -173,6 +194,7 @@ class Facilitator:
         headers: dict[str, str] | None = None,
         *,
         wait_s: float = 0,
+        streamed: bool = False,
     ) -> httpx2.Response:
         timeout = httpx2.Timeout(ANSWER_S, connect=CONNECT_S, pool=None)
         if wait_s:
@@ -182,7 +204,10 @@ class Facilitator:
             sent["Authorization"] = f"Bearer {self._token}"
         content = body() if callable(body) else body
         try:
-            answer = await self._http.request(method, path, content=content, headers=sent, timeout=timeout)
+            request = self._http.build_request(method, path, content=content, headers=sent, timeout=timeout)
+            answer = await self._http.send(request, stream=streamed)
+            if not answer.is_success:
+                await answer.aread()
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise FacilitatorError(f"the facilitator cannot be asked: {error}", HTTPStatus.BAD_REQUEST) from error
         except httpx2.HTTPError as error:
@@ -192,6 +217,25 @@ class Facilitator:
         return answer
 
 
+async def _pieces(answer: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The body in pieces that are worth a thread's while; what came before a break comes, too."""
+    waiting = bytearray()
+    broken = None
+    try:
+        async for data in answer.aiter_raw():
+            waiting += data
+            if len(waiting) >= _PIECE:
+                yield bytes(waiting)
+                waiting.clear()
+    except httpx2.HTTPError as error:
+        broken = error
+    if waiting:
+        yield bytes(waiting)
+    if broken is not None:
+        raise FacilitatorError(f"the facilitator broke off: {broken!r}") from broken
+
+
+_PIECE = 1024**2
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 

@@ -170,7 +170,8 @@ def digest_of(image: Image, wanted: ImageName) -> str:
     """What later attempts are told to use: the digest in the wanted registry, else the image's id."""
     for digest in image.digests:
         with contextlib.suppress(ValueError):  # the engine may know names that nobody could ask for
-            if _repository(parse_image(digest)) == _repository(wanted):
+            known = parse_image(digest)
+            if _repository(known) == _repository(wanted) and wanted.digest in (None, known.digest):
                 return digest
     return image.id
 

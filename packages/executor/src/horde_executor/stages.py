@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import JsonValue
@@ -179,7 +180,14 @@ async def _download(run: Run, space: Workspace) -> None:
     with run.watch.measure("download"):
         try:
             async with limit(spec.download_time_limit):
-                await place(spec.volumes, space.volume, space.tmp, egress=run.host.egress, progress=progress)
+                await place(
+                    spec.volumes,
+                    space.volume,
+                    space.tmp,
+                    egress=run.host.egress,
+                    progress=progress,
+                    blobs=partial(run.host.facilitator.read_blob, run.attempt),
+                )
         except LimitReached as error:
             what = (
                 f"the volumes were not in place within the download limit of {spec.download_time_limit} s;"

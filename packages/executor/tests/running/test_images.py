@@ -136,3 +136,10 @@ def test_dockers_own_registry_is_known_by_all_its_names():
     for name in ("busybox:1", "library/busybox:1", "docker.io/library/busybox:1"):
         assert digest_of(image, parse_image(name)) == image.digests[1]
     assert digest_of(image, parse_image("else/busybox:1")) == image.id
+
+
+def test_the_digest_that_was_asked_for_is_the_one_that_is_reported():
+    """An image may have several in one repository; a copy of a job must show the same one."""
+    digests = tuple(f"team/busybox@sha256:{64 * letter}" for letter in "ab")
+    image = Image("sha256:id", digests, (), (), ())
+    assert [digest_of(image, parse_image(name)) for name in digests] == list(digests)

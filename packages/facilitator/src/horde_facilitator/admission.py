@@ -11,9 +11,9 @@ from pydantic import JsonValue, ValidationError
 
 from horde_core import signing
 from horde_core.price import seconds_of
-from horde_core.signing import RequestSignature, SignatureError
+from horde_core.signing import RequestSignature, Scope, SignatureError
 from horde_core.spec import JobSpec, field_errors
-from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
+from horde_core.volumes import BlobVolume, HuggingfaceVolume, ZipUrlVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
@@ -41,7 +41,7 @@ class Admitted:
     """A request that may become a job, with the signature and the key that must not make a second one.
 
     `seconds` is the sum of its limits; what they cost, and whether there is such a class, the records tell.
-    `body_sha256` is the same for bodies that say the same.
+    `body_sha256` is the same for bodies that say the same. `blobs` are the inputs that must have been uploaded.
     """
 
     job: NewJob
@@ -50,6 +50,7 @@ class Admitted:
     remember_until_us: int
     idempotency_key: str | None
     body_sha256: bytes
+    blobs: tuple[BlobVolume, ...] = ()
 
 
 def admit(
@@ -61,7 +62,7 @@ def admit(
         BadRequest: the request is not admitted; the message names what is wrong.
     """
     content = parse(body)
-    signature = _check_signature(content, headers, owner, settings, now)
+    signature = check_signature(content, headers, owner, settings, now)
     spec = parse_spec(content)
     _check_available(spec)
     job_uuid = str(uuid.uuid4())
@@ -77,6 +78,8 @@ def admit(
         queue_us=microseconds(queue_limit_s(spec, settings)),
         body=sealing.seal(body, job_uuid, Purpose.BODY),
         echo=sealing.seal(echo_of(spec).encode(), job_uuid, Purpose.ECHO),
+        trusted=spec.on_trusted_miner,
+        work_sha256=work_sha256(spec),
     )
     remember_s = settings.signature_past_s + settings.signature_future_s
     return Admitted(
@@ -86,6 +89,7 @@ def admit(
         remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
         idempotency_key=_idempotency_key(headers),
         body_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest(),
+        blobs=tuple(volume for volume in spec.volumes if isinstance(volume, BlobVolume)),
     )
 
 
@@ -119,6 +123,17 @@ def parse_spec(content: Mapping[str, JsonValue]) -> JobSpec:
 def echo_of(spec: JobSpec) -> str:
     """What replies repeat of a request, as JSON: no secrets, no URLs, nothing that is large."""
     return pack({**spec.model_dump(mode="json", exclude=NOT_ECHOED), "env": spec.plain_env})
+
+
+_WORK = {"executor_class", "args", "env", "artifacts_dir", "volumes"}
+"""What a job's results may depend on. Of the image not the name counts but what it means, which shows later."""
+
+
+def work_sha256(spec: JobSpec) -> bytes | None:
+    """The same for jobs that do the same work; None for one whose work its user steers while it runs."""
+    if spec.is_streaming:
+        return None
+    return hashlib.sha256(json.dumps(spec.model_dump(mode="json", include=_WORK)).encode()).digest()
 
 
 def queue_limit_s(spec: JobSpec, settings: Settings) -> float:
@@ -157,18 +172,27 @@ def _idempotency_key(headers: Mapping[str, str]) -> str | None:
     return key
 
 
-def _check_signature(
+def check_signature(
     content: Mapping[str, JsonValue],
     headers: Mapping[str, str],
     owner: str,
     settings: Settings,
     now: Now,
+    *,
+    scope: Scope | None = None,
 ) -> RequestSignature:
+    """The signature of a request, if its owner made it just now, over `scope` if one is given.
+
+    Raises:
+        BadRequest: it is missing or wrong, somebody else's, or too old or too new.
+    """
     try:
         signature = RequestSignature.from_headers(headers)
         signing.verify_request(content, signature)
     except SignatureError as error:
         raise BadRequest(str(error)) from error
+    if scope not in (None, signature.scope):
+        raise BadRequest(f"X-CH-Signature-Scope must be {scope} for this request, not {signature.scope}")
     if signature.signatory != owner:
         raise BadRequest("X-CH-Signatory is not the hotkey that logged in; sign with the same hotkey")
     age_us = now.wall_us - signature.timestamp_ns // 1000
@@ -192,7 +216,5 @@ def _check_available(spec: JobSpec) -> None:
         fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
-    if spec.on_trusted_miner:
-        fields["on_trusted_miner"] = ["trusted executors are not available yet"]
     if fields:
         raise BadRequest("The job asks for what is not available yet.", fields)

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from horde_facilitator.api import (
     attempts,
+    blobs,
+    cheating,
     claims,
     classes,
     explain,
@@ -24,6 +26,7 @@ from horde_facilitator.api import (
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
+from horde_facilitator.checks import Checks
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
@@ -38,7 +41,22 @@ from horde_facilitator.records import executors, people
 from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
 
-ROUTERS = (login, jobs, explain, streams, files, claims, attempts, health, hotkeys, machines, usage, classes)
+ROUTERS = (
+    login,
+    jobs,
+    explain,
+    streams,
+    files,
+    claims,
+    attempts,
+    blobs,
+    cheating,
+    health,
+    hotkeys,
+    machines,
+    usage,
+    classes,
+)
 
 
 def create_app(parts: Parts) -> FastAPI:
@@ -74,8 +92,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
         sealing = await asyncio.to_thread(keys_for, home.database, home.sealing_keys)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
-        blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
-        reconciler = Reconciler(settings, clock, database, blobs)
+        store = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
+        reconciler = Reconciler(settings, clock, database, store)
         await database.write(_first_words(settings, clock))
         await reconciler.begin()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -87,7 +105,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             clock=clock,
             bus=bus,
             database=database,
-            blobs=blobs,
+            blobs=store,
+            checks=Checks(store),
             keys=keys,
             sealing=sealing,
             guests=Guests(database, clock),

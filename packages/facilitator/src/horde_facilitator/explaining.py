@@ -9,7 +9,7 @@ from horde_core.lifecycle import QUEUED
 from horde_core.outcomes import AnyOutcome, Failed, Outcome, Rejected, Succeeded
 from horde_core.wire.explanation import ExecutorState, Explanation
 from horde_facilitator.clock import SECOND, Now
-from horde_facilitator.records.values import Attempt, Job
+from horde_facilitator.records.values import Attempt, Job, Lane
 from horde_facilitator.records.waiting import Machine, Wait
 from horde_facilitator.replies import time_of
 
@@ -57,18 +57,25 @@ def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
     # One that does not serve the class and is not here either says nothing of interest.
     machines = [m for m in wait.machines if m.refused is None or now.boot_us - m.seen_boot_us < seen_us]
     executors = [_state(machine, now, seen_us) for machine in machines]
-    others = sorted(
-        name
-        for name, boot_us in wait.last_seen.items()
-        if name != job.executor_class and now.boot_us - boot_us < seen_us
-    )
+    here = {lane for lane, boot_us in wait.last_seen.items() if now.boot_us - boot_us < seen_us}
+    others = sorted(name for name, trusted in here if name != job.executor_class and trusted == job.trusted)
     rejected_us = wait.queue_until_us if not job.begun else job.deadline_us
-    waits_for = _reason(job, executors, others, has_joined=bool(wait.last_seen))
+    serving, refusing = _split(executors)
+    if serving:
+        waits_for = _reason(serving)
+    elif job.trusted:
+        waits_for = _nobody_trusted(job, others, has_ordinary=Lane(job.executor_class) in here)
+    else:
+        waits_for = _nobody(job, others, has_joined=bool(wait.last_seen))
+    if refusing and not serving:
+        why = "; ".join(f"{executor.hotkey} {executor.why}" for executor in refusing[:3])
+        waits_for += f" Some offered to, but cannot: {why}."
     return Explanation(
         uuid=job.uuid,
         state="queued",
-        summary=f"It is number {place} of {queued} in the queue of {job.executor_class}. {waits_for}",
+        summary=f"It is number {place} of {queued} in the queue of {_queue(job)}. {waits_for}",
         executor_class=job.executor_class,
+        trusted=job.trusted,
         position=place,
         queued=queued,
         own_ahead=wait.own_ahead,
@@ -78,13 +85,12 @@ def _queued(job: Job, wait: Wait, now: Now, seen_us: int) -> Explanation:
     )
 
 
-def _reason(job: Job, executors: Sequence[ExecutorState], others: Sequence[str], *, has_joined: bool) -> str:
+def _queue(job: Job) -> str:
+    return f"{job.executor_class} for trusted executors" if job.trusted else job.executor_class
+
+
+def _reason(executors: Sequence[ExecutorState]) -> str:
     """What keeps the job from running, in one or two sentences."""
-    executors, refusing = _split(executors)
-    if not executors:
-        nobody = _nobody(job, others, has_joined=has_joined)
-        why = "; ".join(f"{executor.hotkey} {executor.why}" for executor in refusing[:3])
-        return f"{nobody} Some offered to, but cannot: {why}." if refusing else nobody
     counts = {state: sum(e.state == state for e in executors) for state in (FREE, BUSY, AWAY, AVOIDED, CORDONED)}
     if counts[FREE]:
         return "An executor is free; the job is taken when its turn comes."
@@ -112,6 +118,15 @@ def _nobody(job: Job, others: Sequence[str], *, has_joined: bool) -> str:
     return "No executor has joined this horde."
 
 
+def _nobody_trusted(job: Job, others: Sequence[str], *, has_ordinary: bool) -> str:
+    said = [f"No trusted executor serves {job.executor_class}, and the job asks for one (on_trusted_miner)."]
+    if has_ordinary:
+        said.append("Executors that are not trusted serve it; without on_trusted_miner they would run the job.")
+    if others:
+        said.append(f"There are trusted executors of {', '.join(others)}.")
+    return " ".join(said)
+
+
 def _rest(counts: dict[str, int], total: int, told: str) -> str:
     words = {BUSY: "busy", AWAY: "away", AVOIDED: "avoided because it lost this job", CORDONED: "cordoned"}
     others = [f"{count} {words[state]}" for state, count in counts.items() if count and state not in (FREE, told)]
@@ -127,6 +142,7 @@ def _state(machine: Machine, now: Now, seen_us: int) -> ExecutorState:
         slots=machine.slots,
         seen_at=time_of(machine.seen_us),
         why=why,
+        trusted=machine.trusted,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.blobs import Blobs
 from horde_facilitator.bus import Bus
+from horde_facilitator.checks import Checks
 from horde_facilitator.clock import Clock
 from horde_facilitator.database import Database
 from horde_facilitator.guests import Guests
@@ -28,6 +29,7 @@ class Parts:
     bus: Bus
     database: Database
     blobs: Blobs
+    checks: Checks
     guests: Guests
     keys: Keyring
     sealing: SealingKeys

@@ -7,6 +7,7 @@ from typing import assert_never
 from horde_core.outcomes import AnyOutcome, Rejected, RejectionReason, Stage
 from horde_facilitator.clock import SECOND, Now, microseconds
 from horde_facilitator.decisions import deadline_exceeded
+from horde_facilitator.records.values import Lane
 
 HOUR = 3600
 
@@ -39,6 +40,12 @@ class Waiting:
     created_us: int
     queue_until_us: int
     deadline_us: int
+    trusted: bool = False
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that it waits in."""
+        return Lane(self.executor_class, self.trusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +86,13 @@ def due(
     *,
     running: Iterable[Running],
     waiting: Iterable[Waiting],
-    seen: Mapping[str, int],
+    seen: Mapping[Lane, int],
     back_boot_us: int,
     refused: Mapping[str, str] | None = None,
 ) -> list[Action]:
     """What has to happen now.
 
-    `seen` says when an executor of each class was last seen (boot time); a facilitator that just started has
+    `seen` says when an executor that serves a queue was last seen (boot time); a facilitator that just started has
     seen nobody, so the moment at which it came back counts as well. `refused` says why an executor does not serve
     a class although it offered to.
     """
@@ -96,7 +103,7 @@ def due(
         elif now.boot_us >= attempt.lease_boot_us:
             actions.append(Lose(attempt) if attempt.confirmed else Lapse(attempt))
     for job in waiting:
-        absent_us = now.boot_us - max(back_boot_us, seen.get(job.executor_class, 0))
+        absent_us = now.boot_us - max(back_boot_us, seen.get(job.lane, 0))
         outcome = _dismissal(job, now, absent_us, rules, (refused or {}).get(job.executor_class))
         if outcome is not None:
             actions.append(Dismiss(job.job, outcome))
@@ -116,24 +123,29 @@ def _dismissal(job: Waiting, now: Now, absent_us: int, rules: Rules, refused: st
         )
     limit_us = microseconds(rules.no_executor_s)
     if waited_us >= limit_us and absent_us >= limit_us:
-        fact = f"No executor of the class {job.executor_class!r} was seen for {rules.no_executor_s:g} s."
-        why = f" One offered to serve it, but cannot: {refused}." if refused else ""
-        return Rejected(
-            reason=RejectionReason.NO_EXECUTOR, message=f"{fact}{why} Start one, or choose another class."
-        )
+        return Rejected(reason=RejectionReason.NO_EXECUTOR, message=_nobody(job, rules, refused))
     return None
+
+
+def _nobody(job: Waiting, rules: Rules, refused: str | None) -> str:
+    kind, remedy = "executor", "Start one, or choose another class."
+    if job.trusted:
+        kind = "trusted executor"
+        remedy = "An operator enrols one with: horde executor enroll --trusted. Or leave out on_trusted_miner."
+    why = f" One offered to serve it, but cannot: {refused}." if refused else ""
+    return f"No {kind} of the class {job.executor_class!r} was seen for {rules.no_executor_s:g} s.{why} {remedy}"
 
 
 def _period(seconds: float) -> str:
     return f"{seconds / HOUR:g} hours" if seconds >= HOUR else f"{seconds:g} seconds"
 
 
-def served_classes(now: Now, seen: Mapping[str, int], back_boot_us: int, rules: Rules) -> frozenset[str] | None:
-    """The classes that have an executor; None while it is too early after the start to tell."""
+def served_lanes(now: Now, seen: Mapping[Lane, int], back_boot_us: int, rules: Rules) -> frozenset[Lane] | None:
+    """The queues that have an executor; None while it is too early after the start to tell."""
     limit_us = microseconds(rules.no_executor_s)
     if now.boot_us - back_boot_us < limit_us:
         return None
-    return frozenset(name for name, boot_us in seen.items() if now.boot_us - boot_us < limit_us)
+    return frozenset(lane for lane, boot_us in seen.items() if now.boot_us - boot_us < limit_us)
 
 
 def describe(action: Action) -> str:

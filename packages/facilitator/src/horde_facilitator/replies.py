@@ -69,12 +69,13 @@ def job_reply(
             "streaming_server_cert": "",
             "streaming_server_address": "",
             "streaming_server_port": 0,
-            "horde": _details(dossier, logs, not_inlined),
+            "horde": details_of(dossier, logs, not_inlined),
         }
     )
 
 
-def _details(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut]) -> HordeDetails:
+def details_of(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut] = ()) -> HordeDetails:
+    """What our SDK is told of a job beyond what all clients are."""
     job, attempt, shown = dossier.job, dossier.attempt, dossier.shown
     report = report_of(shown)
     outcome = _OUTCOME.validate_json(job.outcome) if job.outcome else None

@@ -15,6 +15,10 @@ class Settings:
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
     a hotkey that is on no list is refused. `port` 0 takes a free port.
+    `blob_bytes` bounds an uploaded input, `blob_bytes_per_hotkey` all of an owner's; unfinished ones are forgotten
+    after `draft_s`, the others `unused_blob_s` after their last use.
+    `cheat_out_s` is how long a confirmed report of cheating takes an executor out; the reports of one hotkey keep
+    at most `cheat_executors_out` out without an operator's word.
     """
 
     data: Path
@@ -29,6 +33,8 @@ class Settings:
     queue_s: float = 86_400
     max_queued_per_hotkey: int = 10_000
     max_attempts: int = 3
+    cheat_out_s: float = 4 * 3600
+    cheat_executors_out: int = 1
     limits: Limits = field(default_factory=Limits)
 
     nonce_s: int = 300
@@ -40,6 +46,11 @@ class Settings:
     pending_hotkeys: int = 100
     signature_past_s: int = 300
     signature_future_s: int = 60
+
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_bytes_per_hotkey: int = 64 * 1024 * MIB
+    draft_s: float = 86_400
+    unused_blob_s: float = 7 * 86_400
 
     body_bytes: int = 32 * MIB
     inline_bytes: int = 50 * MIB

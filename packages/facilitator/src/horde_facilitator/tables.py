@@ -22,13 +22,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     literal,
     literal_column,
 )
 
 from horde_core.lifecycle import Status
 
-REVISION = "0006"
+REVISION = "0008"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -48,6 +49,8 @@ jobs = Table(
     Column("executor_class", String, nullable=False),
     Column("namespace", String, nullable=False),
     Column("image", String, nullable=False, server_default=""),
+    Column("trusted", Boolean, nullable=False, server_default=false()),
+    Column("work_sha256", LargeBinary),
     Column("priority", Integer, nullable=False),
     Column("turn", BigInteger, nullable=False, server_default="0"),
     Column("status", String, nullable=False),
@@ -71,7 +74,8 @@ jobs = Table(
     Column("deadline_us", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )
-"""`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
+"""`trusted`: for trusted executors only. `work_sha256`: the same for jobs that do the same work; see `admission`.
+`turn`: orders the queued jobs of one owner, class and priority so that namespaces alternate; see `turns`.
 `begun`: an attempt was confirmed once. `exposed`: something left the machine, so no further attempt.
 `shown`: the attempt whose logs and artifacts are the job's (0: none yet). `entries`: rows of its history.
 `price`: thousandths of an executor-second; `payment`: what became of it; neither in jobs of the first records."""
@@ -91,11 +95,43 @@ def _queue_index(name: str, *columns: ColumnElement[Any]) -> None:
     Index(name, *columns, sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED)
 
 
-_queue_index("jobs_queued", jobs.c.executor_class, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
-_queue_index(
-    "jobs_queued_of_owner", jobs.c.owner, jobs.c.executor_class, jobs.c.priority, jobs.c.namespace, jobs.c.turn
-)
+_LANE = (jobs.c.executor_class, jobs.c.trusted)
+_queue_index("jobs_queued", *_LANE, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+_queue_index("jobs_queued_of_owner", jobs.c.owner, *_LANE, jobs.c.priority, jobs.c.namespace, jobs.c.turn)
 _queue_index("jobs_waiting", jobs.c.queue_until_us)
+
+input_blobs = Table(
+    "input_blobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("used_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What owners uploaded for their jobs. `state`: draft (not all of it is here and right), whole, or gone (its bytes
+are being removed). `size`: of the whole. `used_us`: the last time that its owner had to do with it."""
+IS_THERE = input_blobs.c.state != literal("gone", literal_execute=True)
+Index(
+    "input_blobs_of_owner",
+    input_blobs.c.owner,
+    input_blobs.c.sha256,
+    unique=True,
+    sqlite_where=IS_THERE,
+    postgresql_where=IS_THERE,
+)
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    _of_job(),
+    Column("blob", String, ForeignKey("input_blobs.id", ondelete="CASCADE"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Which jobs name which input blobs."""
+Index("job_inputs_of_blob", job_inputs.c.blob)
 
 served_owners = Table(
     "served_owners",
@@ -272,8 +308,31 @@ cordons = Table(
     Column("why", Text, nullable=False),
     Column("since_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger),
+    Column("reported_job", String),
 )
-"""Executors that get no jobs, and why; until they are let in again, or `expires_us`."""
+"""Executors that get no jobs, and why; until they are let in again, or `expires_us`. `reported_job`: the job whose
+cheat report brought it about."""
+
+cheat_reports = Table(
+    "cheat_reports",
+    metadata,
+    Column("job", String, primary_key=True),
+    Column("reporter", String, nullable=False),
+    Column("executor", String, nullable=False),
+    Column("trusted_job", String),
+    Column("details", Text),
+    Column("state", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("reported_us", BigInteger, nullable=False),
+    Column("decided_us", BigInteger),
+    Column("decided_by", String),
+    Column("out_until_us", BigInteger),
+)
+"""Reports that an executor cheated, one for each job. They outlive the jobs. `decided_by`: the operator who did;
+null: the facilitator itself. `out_until_us`: how long it takes the executor out."""
+Index("cheat_reports_of_reporter", cheat_reports.c.reporter, cheat_reports.c.state)
+Index("cheat_reports_of_executor", cheat_reports.c.executor, cheat_reports.c.out_until_us)
+Index("cheat_reports_in_time", cheat_reports.c.reported_us)
 
 losses_in_a_row = Table(
     "losses_in_a_row",

@@ -365,7 +365,7 @@ def test_after_five_hundred_random_jobs_the_ledger_adds_up(tmp_path, template, p
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=11,
+            max_examples=12,  # what is drawn also depends on which modules are loaded, so there is some room
             stateful_step_count=50,
             deadline=None,
             derandomize=True,

@@ -36,6 +36,7 @@ from horde_facilitator.serve import serve
 from horde_facilitator.settings import Settings
 
 MACHINE = Keypair.create_from_uri("//Machine")
+TRUSTED = Keypair.create_from_uri("//Trusted")
 CLASS = "always_on.test"
 STEPS = (Status.EXECUTOR_READY, Status.VOLUMES_READY, Status.EXECUTION_DONE)
 IMAGE = "sha256:" + 64 * "a"
@@ -125,10 +126,10 @@ class Executor:
 
 
 @asynccontextmanager
-async def working(url: str) -> AsyncIterator[Executor]:
+async def working(url: str, machine: Keypair = MACHINE) -> AsyncIterator[Executor]:
     async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
         nonce = (await http.get("/auth/nonce")).json()["nonce"]
-        login = Login(hotkey=MACHINE.ss58_address, signature=MACHINE.sign(nonce.encode()).hex(), nonce=nonce)
+        login = Login(hotkey=machine.ss58_address, signature=machine.sign(nonce.encode()).hex(), nonce=nonce)
         token = (await http.post("/auth/login", json=login.model_dump())).json()["token"]
         http.headers["Authorization"] = f"Bearer {token}"
         yield Executor(http)
@@ -195,7 +196,8 @@ class Proxy:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, hotkey: Keypair) -> Iterator[str]:
     """A facilitator in a thread of its own, so that tests which block can use it, too."""
-    admit = {"user": frozenset({hotkey.ss58_address}), "executor": frozenset({MACHINE.ss58_address})}
+    roles = {"user": hotkey, "executor": MACHINE, "trusted": TRUSTED}
+    admit = {role: frozenset({key.ss58_address}) for role, key in roles.items()}
     settings = Settings(data=tmp_path_factory.mktemp("facilitator"), port=0, admit=admit)
     ready = threading.Event()
     found: list[object] = []
@@ -219,6 +221,13 @@ def url(tmp_path_factory: pytest.TempPathFactory, hotkey: Keypair) -> Iterator[s
 @pytest.fixture
 async def executor(url: str) -> AsyncIterator[Executor]:
     async with working(url) as executor:
+        yield executor
+
+
+@pytest.fixture
+async def trusted(url: str) -> AsyncIterator[Executor]:
+    """An executor that the operator trusts."""
+    async with working(url, TRUSTED) as executor:
         yield executor
 
 

@@ -45,8 +45,8 @@ def up(
         return
     user = open_or_make(directory.user_hotkey)
     executor = open_or_make(directory.executor_hotkey)
-    # Whoever starts a horde uses and runs it; everybody else needs to be let in.
-    own = {"user": user, "operator": user, "executor": executor}
+    # Whoever starts a horde uses and runs it, and trusts his own machine; everybody else needs to be let in.
+    own = {"user": user, "operator": user, "executor": executor, "trusted": executor}
     admitted = {role: set(hotkeys) for role, hotkeys in admit.items()}
     for role, hotkey in own.items():
         admitted.setdefault(role, set()).add(hotkey.ss58_address)

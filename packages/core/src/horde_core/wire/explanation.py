@@ -15,7 +15,7 @@ class ExecutorState(_Message):
 
     `state` is ``free``, ``busy``, ``away`` (not seen since `seen_at`), ``avoided`` (it lost this job before),
     ``cordoned`` or ``refused`` (it offered to serve the class and does not); `why` says it in words. `running` of
-    `slots` are taken.
+    `slots` are taken. `trusted`: it also takes jobs for trusted executors.
     """
 
     hotkey: str
@@ -24,6 +24,7 @@ class ExecutorState(_Message):
     slots: int
     seen_at: Timestamp
     why: str
+    trusted: bool = False
 
 
 class Explanation(_Message):
@@ -31,13 +32,15 @@ class Explanation(_Message):
 
     `state` is ``queued``, ``running`` or ``ended``; `summary` says it in words. The rest, but for `outcome`, is of
     queued jobs: the job is at `position` of `queued` in its class if nothing else arrives, behind `own_ahead` of
-    its owner's own jobs; at `rejected_at` it leaves the queue; `other_classes` have executors now.
+    its owner's own jobs; at `rejected_at` it leaves the queue; `other_classes` have executors now. `trusted` jobs
+    wait in a queue of their own, for trusted executors, and `other_classes` are then those that have such.
     """
 
     uuid: str
     state: str
     summary: str
     executor_class: str
+    trusted: bool = False
     position: int | None = None
     queued: int | None = None
     own_ahead: int | None = None

@@ -94,7 +94,8 @@ async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer
         executors.present(tx, presence, now, microseconds(PRESENT_EVERY_S))
         # What a cordoned executor claimed before is still its own, so a repeated claim finds it.
         offered = () if cordons.is_cordoned(tx.connection, offer.executor, now) else tuple(service.served)
-        claimed = claims.claim(tx, replace(offer, classes=offered), now)
+        trusted = people.is_trusted(tx.connection, offer.executor)
+        claimed = claims.claim(tx, replace(offer, classes=offered, is_trusted=trusted), now)
         given = _Given(claimed, vocabulary[claimed.held.job.executor_class]) if claimed else None
         return given, service.served
 

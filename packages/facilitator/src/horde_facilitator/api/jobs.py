@@ -25,7 +25,7 @@ from horde_facilitator.decisions import over_class_limit, over_queue_limit
 from horde_facilitator.errors import NotFound, TooMany
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import classes, dossiers, jobs, people, repeats
+from horde_facilitator.records import classes, dossiers, inputs, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -114,6 +114,7 @@ def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
     )
     priced = replace(job, price=admitted.seconds * terms.weight)
     jobs.create(tx, priced, parts.clock.now(), rejection)
+    inputs.name(tx, job.owner, job.uuid, admitted.blobs, parts.clock.now())
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
     if key is not None:
         repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)

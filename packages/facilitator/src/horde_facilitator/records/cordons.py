@@ -1,4 +1,4 @@
-"""Cordons: executors that get no jobs, by an operator's word or because they lost too many."""
+"""Cordons: executors that get no jobs: an operator says so, they lost too many, or a report of cheating holds."""
 
 from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as insert_or
@@ -12,6 +12,7 @@ MAX_LOSSES = 3
 """So many losses in a row cordon an executor. Two may be bad luck, or the job's doing."""
 
 _UNTIL = select(cordons.c.hotkey, cordons.c.expires_us).where(cordons.c.hotkey == bindparam("who"))
+_REPORTED = select(cordons.c.reported_job).where(cordons.c.hotkey == bindparam("who"))
 _FORGET_LOSSES = delete(losses_in_a_row).where(losses_in_a_row.c.hotkey == bindparam("who"))
 _new = insert_or(losses_in_a_row).values(hotkey=bindparam("who"), losses=1)
 _LOST = _new.on_conflict_do_update(
@@ -19,11 +20,31 @@ _LOST = _new.on_conflict_do_update(
 ).returning(losses_in_a_row.c.losses)
 
 
-def cordon(tx: Transaction, executor: str, why: str, now: Now, *, for_us: int | None = None) -> None:
+def cordon(
+    tx: Transaction,
+    executor: str,
+    why: str,
+    now: Now,
+    *,
+    until_us: int | None = None,
+    reported_job: str | None = None,
+) -> None:
     """Give an executor no more jobs, for a time or until it is let in again. What it runs, it may finish."""
-    said = {"why": why, "since_us": now.wall_us, "expires_us": now.wall_us + for_us if for_us else None}
+    said = {"why": why, "since_us": now.wall_us, "expires_us": until_us, "reported_job": reported_job}
     row = insert_or(cordons).values(hotkey=executor, **said)
     tx.execute(row.on_conflict_do_update(index_elements=[cordons.c.hotkey], set_=said))
+
+
+def cordon_for_report(tx: Transaction, executor: str, job: str, until_us: int, now: Now) -> None:
+    """Give an executor no more jobs for a time, because a job was reported; unless it is out for longer anyway."""
+    out = tx.execute(_UNTIL, who=executor).one_or_none()
+    if out is None or (out.expires_us is not None and out.expires_us < until_us):
+        cordon(tx, executor, f"cheat report about job {job}", now, until_us=until_us, reported_job=job)
+
+
+def reported_job(connection: Connection, executor: str) -> str | None:
+    """The job whose report keeps an executor out, if that is why it is out."""
+    return connection.execute(_REPORTED, {"who": executor}).scalar_one_or_none()
 
 
 def uncordon(tx: Transaction, executor: str) -> None:

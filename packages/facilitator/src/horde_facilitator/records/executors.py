@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
+from horde_facilitator.records import people
+from horde_facilitator.records.values import Lane
 from horde_facilitator.tables import executor_classes, executors, refused_classes
 
 _new = insert_or(executors)
@@ -25,8 +27,13 @@ _REFUSED = select(refused_classes.c.executor_class, refused_classes.c.why).where
     refused_classes.c.hotkey == bindparam("who")
 )
 _SEEN = update(executors).where(executors.c.hotkey == bindparam("who"))
+_IS_TRUSTED = executors.c.hotkey.in_(people.TRUSTED)
 _LAST_SEEN = (
-    select(executor_classes.c.executor_class, func.max(executors.c.seen_boot_us))
+    select(
+        executor_classes.c.executor_class,
+        func.max(executors.c.seen_boot_us).label("anybody"),
+        func.max(case((_IS_TRUSTED, executors.c.seen_boot_us))).label("trusted"),
+    )
     .join_from(executor_classes, executors, executors.c.hotkey == executor_classes.c.hotkey)
     .group_by(executor_classes.c.executor_class)
 )
@@ -112,6 +119,11 @@ def unseen(tx: Transaction) -> None:
     tx.execute(update(executors).values(seen_boot_us=0))
 
 
-def last_seen(connection: Connection) -> dict[str, int]:
-    """When the latest executor of each class was seen, in boot time."""
-    return {str(name): int(boot_us) for name, boot_us in connection.execute(_LAST_SEEN)}
+def last_seen(connection: Connection) -> dict[Lane, int]:
+    """When somebody who takes jobs from a queue was last seen, in boot time."""
+    seen: dict[Lane, int] = {}
+    for name, anybody, trusted in connection.execute(_LAST_SEEN):
+        seen[Lane(str(name))] = int(anybody)
+        if trusted is not None:
+            seen[Lane(str(name), is_trusted=True)] = int(trusted)
+    return seen

@@ -14,7 +14,7 @@ from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import cancelled
 from horde_facilitator.records import endings, ledger, moves, requests, turns
 from horde_facilitator.records.requests import Request
-from horde_facilitator.records.values import CANCEL, Entry, Job
+from horde_facilitator.records.values import CANCEL, Entry, Job, Lane
 from horde_facilitator.tables import IS_QUEUED, history, jobs
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ CHUNK = 500
 class NewJob:
     """A job that was admitted. `body` and `echo`, the part of it that replies repeat, are sealed.
 
-    `price` is in thousandths of an executor-second.
+    `price` is in thousandths of an executor-second. `trusted` and `work_sha256` are described in `tables`.
     """
 
     uuid: str
@@ -42,6 +42,13 @@ class NewJob:
     image: str = ""
     priority: int = 0
     price: int = 0
+    trusted: bool = False
+    work_sha256: bytes | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that it goes into."""
+        return Lane(self.executor_class, self.trusted)
 
 
 _OF_UUID = select(*Job.columns(jobs)).where(jobs.c.uuid == bindparam("of"))
@@ -72,8 +79,10 @@ def create(tx: Transaction, new: NewJob, now: Now, rejection: Rejected | None = 
         executor_class=new.executor_class,
         namespace=new.namespace,
         image=new.image,
+        trusted=new.trusted,
+        work_sha256=new.work_sha256,
         priority=new.priority,
-        turn=turns.next_turn(tx.connection, new.owner, new.executor_class, new.priority, new.namespace),
+        turn=turns.next_turn(tx.connection, new.owner, new.lane, new.priority, new.namespace),
         status=Status.SENT.value,
         attempt=0,
         losses=0,

@@ -15,10 +15,13 @@ from horde_facilitator.tables import cordons, hotkeys, invitations, pending_hotk
 
 EXECUTORS = frozenset({Role.EXECUTOR, Role.TRUSTED})
 """The roles that run jobs."""
+TRUSTED = select(hotkeys.c.hotkey).where(hotkeys.c.role == Role.TRUSTED.value)
+"""The executors that the operator trusts."""
 
 _ADMIT = insert_or(hotkeys).on_conflict_do_nothing()
 _ROLES = select(hotkeys.c.role).where(hotkeys.c.hotkey == bindparam("address"))
 _BOUND = select(hotkeys.c.classes).where(hotkeys.c.hotkey == bindparam("address"), hotkeys.c.classes.is_not(None))
+_IS_TRUSTED = TRUSTED.where(hotkeys.c.hotkey == bindparam("address"))
 _LATEST = pending_hotkeys.c.last_us.desc()
 _USE = insert_or(used_nonces).on_conflict_do_nothing()
 _SIGNED = select(signatures.c.job).where(
@@ -39,6 +42,11 @@ def roles(connection: Connection, address: str) -> frozenset[str]:
     """The roles of a hotkey; none when it is on no list."""
     rows = connection.execute(_ROLES, {"address": address}).scalars()
     return frozenset(str(role) for role in rows)
+
+
+def is_trusted(connection: Connection, address: str) -> bool:
+    """Whether this is an executor that the operator trusts."""
+    return connection.execute(_IS_TRUSTED, {"address": address}).first() is not None
 
 
 def dismiss(tx: Transaction, role: str, address: str) -> bool:

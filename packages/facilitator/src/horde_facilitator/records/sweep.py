@@ -9,7 +9,7 @@ from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
 from horde_facilitator.reconcile import Running, Waiting
 from horde_facilitator.records.jobs import find
-from horde_facilitator.records.values import Attempt, Held
+from horde_facilitator.records.values import Attempt, Held, Lane
 from horde_facilitator.tables import IS_DROPPED, IS_OPEN, IS_QUEUED, artifacts, attempts, jobs
 
 BATCH = 100
@@ -36,6 +36,7 @@ _LATE = and_(
 )
 _UNSERVED = and_(
     jobs.c.executor_class == bindparam("unserved"),
+    jobs.c.trusted == bindparam("unserved_trusted"),
     not_(jobs.c.begun),
     jobs.c.created_us <= bindparam("unserved_before"),
     not_(_LATE),
@@ -44,6 +45,7 @@ _WAITING = (
     select(
         jobs.c.uuid.label("job"),
         jobs.c.executor_class,
+        jobs.c.trusted,
         jobs.c.begun,
         jobs.c.created_us,
         jobs.c.queue_until_us,
@@ -54,7 +56,7 @@ _WAITING = (
 )
 _WAITING_LATE = _WAITING.where(_LATE)
 _WAITING_UNSERVED = _WAITING.where(_UNSERVED)
-_QUEUED_CLASSES = select(jobs.c.executor_class).where(IS_QUEUED).distinct()
+_QUEUED_LANES = select(jobs.c.executor_class, jobs.c.trusted).where(IS_QUEUED).distinct()
 _DROPPED = select(attempts.c.job, attempts.c.attempt).where(IS_DROPPED).limit(BATCH)
 
 
@@ -63,15 +65,18 @@ def running(connection: Connection, now: Now) -> list[Running]:
     return [Running(**row) for row in connection.execute(_RUNNING, {"now": now.boot_us}).mappings()]
 
 
-def waiting(connection: Connection, now: Now, no_executor_us: int, served: frozenset[str] | None) -> list[Waiting]:
-    """Queued jobs that waited too long, or whose class nobody serves; `served` None leaves these out."""
+def waiting(
+    connection: Connection, now: Now, no_executor_us: int, served: frozenset[Lane] | None
+) -> list[Waiting]:
+    """Queued jobs that waited too long, or whose queue nobody serves; `served` None leaves these out."""
     times = {"now": now.wall_us}
     found = [Waiting(**row) for row in connection.execute(_WAITING_LATE, times).mappings()]
     if served is None or len(found) == BATCH:
         return found
-    queued = {str(name) for name in connection.execute(_QUEUED_CLASSES).scalars()}
-    for name in sorted(queued - served):
-        key = {**times, "unserved": name, "unserved_before": now.wall_us - no_executor_us}
+    queued = {Lane(str(name), bool(trusted)) for name, trusted in connection.execute(_QUEUED_LANES)}
+    for name, trusted in sorted(queued - served):
+        key = {**times, "unserved": name, "unserved_trusted": trusted}
+        key["unserved_before"] = now.wall_us - no_executor_us
         found.extend(Waiting(**row) for row in connection.execute(_WAITING_UNSERVED, key).mappings())
     return found
 

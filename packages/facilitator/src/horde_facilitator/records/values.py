@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import JsonValue
 from sqlalchemy import Column, RowMapping, Table
@@ -22,6 +22,13 @@ class End(StrEnum):
     LAPSED = "lapsed"
     LOST = "lost"
     ENDED = "ended"
+
+
+class Lane(NamedTuple):
+    """One of the two queues of a class: of jobs that any executor may run, or of those for trusted ones only."""
+
+    executor_class: str
+    is_trusted: bool = False
 
 
 def pack(value: object) -> str:
@@ -54,6 +61,7 @@ class Job(_Row):
     uuid: str
     owner: str
     executor_class: str
+    trusted: bool
     status: Status
     attempt: int
     losses: int
@@ -77,6 +85,11 @@ class Job(_Row):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
+
+    @property
+    def lane(self) -> Lane:
+        """The queue that the job waits in when it waits."""
+        return Lane(self.executor_class, self.trusted)
 
     @property
     def position(self) -> Position:

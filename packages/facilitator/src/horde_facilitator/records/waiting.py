@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select, tuple_
 
 from horde_facilitator.clock import Now
 from horde_facilitator.records import executors as executor_records
-from horde_facilitator.records import turns
-from horde_facilitator.records.values import Job
+from horde_facilitator.records import people, turns
+from horde_facilitator.records.values import Job, Lane
 from horde_facilitator.tables import (
     IS_OPEN,
     IS_QUEUED,
@@ -32,7 +32,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """An executor of the class. `lost`: it lost this job before. `cordoned`: why it gets no jobs.
+    """An executor of the queue's class. `lost`: it lost this job before. `cordoned`: why it gets no jobs.
 
     `refused`: why it does not serve the class although it offered to.
     """
@@ -45,6 +45,7 @@ class Machine:
     lost: bool
     cordoned: str | None
     refused: str | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Wait:
     own_ahead: int
     queues: Mapping[str, Queue]
     machines: Sequence[Machine]
-    last_seen: Mapping[str, int]
+    last_seen: Mapping[Lane, int]
     queue_until_us: int
 
 
@@ -67,24 +68,23 @@ def read(connection: Connection, job: Job, now: Now) -> Wait:
         jobs.c.priority > row.priority,
         and_(jobs.c.priority == row.priority, tuple_(jobs.c.turn, jobs.c.id) < tuple_(row.turn, row.id)),
     )
-    in_class = (IS_QUEUED, jobs.c.executor_class == job.executor_class)
-    ahead = select(func.count()).select_from(jobs).where(*in_class, jobs.c.owner == job.owner, before)
+    ahead = select(func.count()).select_from(jobs).where(*_queued_in(job.lane), jobs.c.owner == job.owner, before)
     return Wait(
         own_ahead=int(connection.execute(ahead).scalar_one()),
-        queues=_queues(connection, job.executor_class),
+        queues=_queues(connection, job.lane),
         machines=_machines(connection, job, now),
         last_seen=executor_records.last_seen(connection),
         queue_until_us=int(row.queue_until_us),
     )
 
 
-def _queues(connection: Connection, executor_class: str) -> dict[str, Queue]:
-    served = turns.served(connection, executor_class)
-    query = (
-        select(jobs.c.owner, func.count(), func.min(jobs.c.id))
-        .where(IS_QUEUED, jobs.c.executor_class == executor_class)
-        .group_by(jobs.c.owner)
-    )
+def _queued_in(lane: Lane) -> tuple[ColumnElement[bool], ...]:
+    return IS_QUEUED, jobs.c.executor_class == lane.executor_class, jobs.c.trusted == literal(lane.is_trusted)
+
+
+def _queues(connection: Connection, lane: Lane) -> dict[str, Queue]:
+    served = turns.served(connection, lane.executor_class)
+    query = select(jobs.c.owner, func.count(), func.min(jobs.c.id)).where(*_queued_in(lane)).group_by(jobs.c.owner)
     return {
         str(owner): Queue(int(count), served.get(str(owner), 0), int(oldest))
         for owner, count, oldest in connection.execute(query)
@@ -116,6 +116,7 @@ def _machines(connection: Connection, job: Job, now: Now) -> list[Machine]:
             executors.c.seen_us,
             executors.c.seen_boot_us,
             refused_classes.c.why,
+            executors.c.hotkey.in_(people.TRUSTED).label("trusted"),
         )
         .select_from(executors.outerjoin(executor_classes, serving).outerjoin(refused_classes, refusing))
         .where(or_(executor_classes.c.hotkey.is_not(None), refused_classes.c.hotkey.is_not(None)))
@@ -131,6 +132,8 @@ def _machines(connection: Connection, job: Job, now: Now) -> list[Machine]:
             lost=row.hotkey in lost,
             cordoned=cordoned.get(row.hotkey),
             refused=row.why,
+            trusted=bool(row.trusted),
         )
         for row in connection.execute(of_class)
+        if row.trusted or not job.trusted
     ]

@@ -15,6 +15,7 @@ from compute_horde_sdk.v1._logs import LogLine, LogPiece
 from compute_horde_sdk.v1._result import ComputeHordeJobResult
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, ExecutorClass
 from compute_horde_sdk.v1._status import ComputeHordeJobStatus, ComputeHordeJobStatusEntry
+from compute_horde_sdk.v1._verifying import Difference, VerifiedRun
 from compute_horde_sdk.v1._volumes import (
     HTTPInputVolume,
     HTTPOutputVolume,
@@ -38,6 +39,7 @@ __all__ = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -48,4 +50,5 @@ __all__ = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]

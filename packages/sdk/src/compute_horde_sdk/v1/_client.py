@@ -19,10 +19,13 @@ from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
 from compute_horde_sdk.v1._search import Statuses, check, search_of
-from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of, uploads_of
 from compute_horde_sdk.v1._transport import Transport, pause
+from compute_horde_sdk.v1._uploads import UploadCallback, upload
+from compute_horde_sdk.v1._verifying import VerifiedRun, check_comparable, compared, copy_of
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
+from horde_core.wire.cheating import CheatReport
 from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
 
@@ -110,14 +113,17 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.
 
         Args:
             job_spec: what to run.
-            on_trusted_miner: run it on the validator's own machines, for comparison with others.
+            on_trusted_miner: run it on an executor that the operator trusts, for comparison with others.
             idempotency_key: any text of 1 to 255 visible ASCII characters. The same job with the same key is made
                 once, however often it is handed in; another job with that key is refused.
+            upload_callback: called with the bytes uploaded so far and the bytes of all, where input volumes are
+                too large to travel inside the job; of what the facilitator has already nothing is sent.
 
         Raises:
             ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
@@ -135,6 +141,7 @@ class ComputeHordeClient:
             on_trusted_miner,
             certificate.pem if certificate else None,
         )
+        await upload(self._api, uploads_of(job_spec.input_volumes).values(), upload_callback)
         reply = await self._api.create(body, idempotency_key)
         return ComputeHordeJob(self._api, self._watcher, reply, certificate=certificate)
 
@@ -328,23 +335,73 @@ class ComputeHordeClient:
         """
         return await self._api.usage(since.astimezone(UTC).isoformat() if since else None)
 
-    async def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
-        """Report that an executor forged a job's result, as a job on a trusted miner shows.
+    async def run_verified(
+        self,
+        job_spec: ComputeHordeJobSpec,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in `run_until_complete`
+    ) -> VerifiedRun[ComputeHordeJob]:
+        """Run a job and, when it has completed, a copy of it on a trusted executor, and compare what they left.
+
+        Artifacts are compared by hash and, if there are none, the standard output. Only deterministic work can be
+        compared: the same arguments and data must always lead to the same bytes. The copy runs the very image that
+        the job ran and costs as much again. Nothing is reported; see `report_cheated_job`.
+
+        Args:
+            job_spec: what to run; without streaming and output volumes.
+            timeout: seconds for all of it.
+
+        Raises:
+            ComputeHordeJobTimeoutError: time is up. The last job goes on.
+            ValueError: as in `create_job`, or what the job leaves cannot be compared.
+            ComputeHordeError: as in `create_job` and `ComputeHordeJob.wait`, or the facilitator does not say which
+                image the job ran.
+        """
+        check_comparable(job_spec)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        job = await self.create_job(job_spec)
+        await job.wait(timeout)
+        if not job.status.is_successful():
+            summary = "The job did not complete, so there is nothing to verify."
+            return VerifiedRun(job, None, None, (), job.image_digest, summary)
+        trusted = await self.create_job(copy_of(job_spec, job.image_digest), on_trusted_miner=True)
+        await trusted.wait(None if timeout is None else max(0, end - time.monotonic()))
+        found, digest = await compared(self._api, job.uuid, trusted.uuid)
+        return VerifiedRun(job, trusted, found.equal, found.differences, digest, found.summary)
+
+    async def report_cheated_job(
+        self, job_uuid: str, trusted_job_uuid: str | None = None, *, details: JsonValue = None
+    ) -> str:
+        """Report that an executor forged a job's result, as a job on a trusted executor shows.
+
+        Reporting a job again changes nothing and is answered like the first time.
 
         Args:
             job_uuid: the job with the forged result.
-            trusted_job_uuid: the same work, done on a trusted miner.
+            trusted_job_uuid: the same work, done on a trusted executor. Without it, an operator has to decide.
             details: whatever else is known, as JSON.
 
         Returns:
-            What the facilitator says.
+            What the facilitator says; `cheat_report` has it as a value.
 
         Raises:
+            ComputeHordeNotFoundError: one of the jobs is not there, or not ours.
             ComputeHordeError: the facilitator refuses, or does not answer.
         """
-        return await self._api.report_cheated(
-            {"job_uuid": job_uuid, "trusted_job_uuid": trusted_job_uuid, "details": details}
-        )
+        body: dict[str, JsonValue] = {"job_uuid": job_uuid}
+        if trusted_job_uuid is not None:
+            body |= {"trusted_job_uuid": trusted_job_uuid, "details": details}
+        elif details is not None:
+            body["details"] = details
+        return await self._api.report_cheated(body)
+
+    async def cheat_report(self, job_uuid: str) -> CheatReport:
+        """What became of our report about a job: its `state` is open, confirmed, unfounded or dismissed.
+
+        Raises:
+            ComputeHordeNotFoundError: we reported no such job.
+            ComputeHordeError: the facilitator does not answer, or shows no reports.
+        """
+        return await self._api.cheat_report(job_uuid)
 
 
 def _is_worth_another(job: ComputeHordeJob, retry_on: Literal["any", "horde"]) -> bool:

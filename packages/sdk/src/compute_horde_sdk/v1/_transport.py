@@ -7,7 +7,7 @@ for it, and done again when the facilitator calls a token expired.
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -39,6 +39,8 @@ _STREAM_TIMEOUT = httpx2.Timeout(35, connect=10)
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.WriteError, httpx2.WriteTimeout)
 
 M = TypeVar("M", bound=BaseModel)
+Content = Callable[[], AsyncIterator[bytes]]
+"""A body in pieces, begun anew for each try; the call's headers say its length."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,11 @@ class Call:
 
     method: str
     path: str
-    content: bytes | None = None
+    content: bytes | Content | None = None
     params: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict[str, str | int | Sequence[str]])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_repeatable: bool = True
+    tries: int = ATTEMPTS
 
 
 class Transport:
@@ -82,14 +85,14 @@ class Transport:
         await self._new_token(self._token, invitation)
 
     async def request(self, call: Call) -> httpx2.Response:
-        """Send a request, up to 5 times if that may help, and return the successful answer.
+        """Send a request, up to 5 times (`Call.tries`) if that may help, and return the successful answer.
 
         Raises:
             ComputeHordeNotFoundError: the answer was 404.
             RefusedError: the answer was another error.
             UnreachableError: there was no answer.
         """
-        for attempt in range(ATTEMPTS - 1):
+        for attempt in range(call.tries - 1):
             try:
                 return await self._once(call)
             except (RefusedError, UnreachableError) as error:
@@ -149,14 +152,13 @@ class Transport:
         return response
 
     def _built(self, call: Call, token: str) -> httpx2.Request:
-        headers = {**_FIXED_HEADERS, **call.headers, "Authorization": f"Bearer {token}"}
-        if call.content is not None:
-            headers["Content-Type"] = "application/json"
+        is_json = {"Content-Type": "application/json"} if call.content is not None else {}
+        headers = {**_FIXED_HEADERS, **is_json, **call.headers, "Authorization": f"Bearer {token}"}
         # Without own parameters the URL must be left alone: an empty mapping would strip its query.
         return self._open()[0].build_request(
             call.method,
             self._base + call.path,
-            content=call.content,
+            content=call.content() if callable(call.content) else call.content,
             params=call.params or None,
             headers=headers,
         )

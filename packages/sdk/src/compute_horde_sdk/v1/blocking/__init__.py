@@ -11,6 +11,7 @@ from compute_horde_sdk.v1 import (
     ComputeHordeJobStatusEntry,
     ComputeHordeJobTimeoutError,
     ComputeHordeNotFoundError,
+    Difference,
     ExecutorClass,
     HTTPInputVolume,
     HTTPOutputVolume,
@@ -21,6 +22,7 @@ from compute_horde_sdk.v1 import (
     LogLine,
     LogPiece,
     OutputVolume,
+    VerifiedRun,
 )
 from compute_horde_sdk.v1.blocking._client import ComputeHordeClient
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
@@ -38,6 +40,7 @@ __all__ = [
     "ComputeHordeJobStatusEntry",
     "ComputeHordeJobTimeoutError",
     "ComputeHordeNotFoundError",
+    "Difference",
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
@@ -48,4 +51,5 @@ __all__ = [
     "LogLine",
     "LogPiece",
     "OutputVolume",
+    "VerifiedRun",
 ]

@@ -18,9 +18,12 @@ from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
 from compute_horde_sdk.v1._search import Statuses
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
+from compute_horde_sdk.v1._uploads import UploadCallback
+from compute_horde_sdk.v1._verifying import VerifiedRun
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
 from horde_core.signing import Signer
+from horde_core.wire.cheating import CheatReport
 from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
 
@@ -76,10 +79,21 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
-        """Hand a job in; it is safely stored when this returns."""
-        creating = self._client.create_job(job_spec, on_trusted_miner, idempotency_key=idempotency_key)
-        return self._wrapped(self._thread.run(creating))
+        """Hand a job in; it is safely stored when this returns. The callback is called in this thread."""
+
+        async def work(say: Say) -> AsyncJob:
+            def told(done: int, total: int) -> None:
+                if upload_callback:
+                    callback = upload_callback
+                    say(lambda: callback(done, total))
+
+            return await self._client.create_job(
+                job_spec, on_trusted_miner, idempotency_key=idempotency_key, upload_callback=told
+            )
+
+        return self._wrapped(self._thread.run_telling(work))
 
     def run_until_complete(
         self,
@@ -189,9 +203,24 @@ class ComputeHordeClient:
         """What our jobs cost, and what is left of our allowances."""
         return self._thread.run(self._client.usage(since))
 
-    def report_cheated_job(self, job_uuid: str, trusted_job_uuid: str, *, details: JsonValue = None) -> str:
-        """Report that an executor forged a job's result, as a job on a trusted miner shows."""
+    def run_verified(
+        self, job_spec: ComputeHordeJobSpec, timeout: float | None = None
+    ) -> VerifiedRun[ComputeHordeJob]:
+        """Run a job and a copy of it on a trusted executor, and compare what they left."""
+        run = self._thread.run(self._client.run_verified(job_spec, timeout))
+        copy = self._wrapped(run.trusted_job) if run.trusted_job else None
+        job = self._wrapped(run.job)
+        return VerifiedRun(job, copy, run.equal, run.differences, run.image_digest, run.summary)
+
+    def report_cheated_job(
+        self, job_uuid: str, trusted_job_uuid: str | None = None, *, details: JsonValue = None
+    ) -> str:
+        """Report that an executor forged a job's result, as a job on a trusted executor shows."""
         return self._thread.run(self._client.report_cheated_job(job_uuid, trusted_job_uuid, details=details))
+
+    def cheat_report(self, job_uuid: str) -> CheatReport:
+        """What became of our report about a job."""
+        return self._thread.run(self._client.cheat_report(job_uuid))
 
     def _wrapped(self, job: AsyncJob) -> ComputeHordeJob:
         return ComputeHordeJob(self._thread, job)
