@@ -11,7 +11,6 @@ was found, or if there is an operation that nobody ever got an answer of 2xx fro
 
 import argparse
 import contextlib
-import hashlib
 import random
 import sys
 import tempfile
@@ -37,7 +36,7 @@ from schemathesis.checks import (
 )
 from schemathesis.core.failures import Failure, FailureGroup
 
-from fuzz.world import ROLES, World
+from fuzz.world import ROLES, World, X
 from horde_core.signing import Scope, sign_request
 from horde_core.wire.client import CREATE_PATH, EVENTS_PATH, JOBS_PATH
 from processes import Command, running
@@ -161,13 +160,15 @@ def _batch(world: World, report: Report, plan: Plan, chosen: int) -> None:
             (case.headers or {}).pop("Authorization", None)
         if data.draw(chances):
             known = world.known(plan.role)
-            for name in sorted((case.path_parameters or {}).keys() & known.keys()):
-                case.path_parameters[name] = data.draw(st.sampled_from(known[name]))
+            for parameters in (case.path_parameters or {}, case.query or {}):
+                for name in sorted(parameters.keys() & known.keys()):
+                    parameters[name] = data.draw(st.sampled_from(known[name]))
         if isinstance(case.body, dict) and data.draw(chances):
             case.body |= world.body(label)
-        if "X-SHA256" in (case.headers or {}) and data.draw(chances):
+        if case.media_type == "application/octet-stream" and data.draw(chances):
             case.body = b"x"
-            case.headers["X-SHA256"] = hashlib.sha256(b"x").hexdigest()
+            if "X-SHA256" in (case.headers or {}):
+                case.headers["X-SHA256"] = X
         if case.path in SIGNED and isinstance(case.body, dict) and data.draw(chances):
             headers |= _signature(case.body, SIGNED[case.path], world, plan.role)
         _check(case, headers, world, report, plan.role)

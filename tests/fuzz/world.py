@@ -16,6 +16,8 @@ from horde_core.signing import Scope, sign_request
 
 ROLES = ("nobody", "user", "executor", "trusted", "operator")
 CLASS = "always_on.test"
+X = hashlib.sha256(b"x").hexdigest()
+"""The hash of the one input that there is, and of the one artifact."""
 SPEC = {
     "executor_class": CLASS,
     "docker_image": "horde-test/busybox:1",
@@ -24,7 +26,7 @@ SPEC = {
     "artifacts_dir": "/out",
     "on_trusted_miner": False,
     "streaming_details": None,
-    "volumes": [],
+    "volumes": [{"volume_type": "blob", "sha256": X, "size": 1, "relative_path": "x"}],
     "uploads": [],
     "queue_time_limit": None,
 }
@@ -35,6 +37,9 @@ FAILED = {
     },
     "events": [], "logs": {}, "artifacts": [],
 }  # fmt: skip
+CULPRIT = "culprit"
+"""The executor that ran the job which has ended: it may be reported, and be taken out for it."""
+CLAIMS = 100
 VICTIM_S = 1
 """How often those whom the operator's requests removed are let in again, and get back what was taken."""
 
@@ -46,10 +51,11 @@ class World:
         self.http = http
         self.session = session
         self.url = ""
-        self.hotkeys = {role: Keypair.create_from_uri(f"//{role}") for role in ROLES}
+        self.hotkeys = {role: Keypair.create_from_uri(f"//{role}") for role in (*ROLES, CULPRIT)}
         self.victims = [Keypair.create_from_uri(f"//victim{number}").ss58_address for number in range(2)]
         self._tokens: dict[str, str] = {}
         self._jobs: list[str] = []
+        self._ended = ""
         self._held: dict[str, tuple[str, int]] = {}
         self._claims = itertools.count()
         self._let_in = 0.0
@@ -66,17 +72,20 @@ class World:
     def admitted(self) -> str:
         """Who may come in, as the facilitator is told at its start: JSON of addresses by role."""
         people = {role: [self.hotkeys[role].ss58_address] for role in ROLES if role != "nobody"}
-        people["executor"] += self.victims
+        people["executor"] += [self.hotkeys[CULPRIT].ss58_address, *self.victims]
         return json.dumps(people)
 
     def enter(self, url: str) -> None:
-        """Log everybody in; let there be a job that has ended with logs and an artifact, and two that are held."""
+        """Log everybody in; let a job have ended, and be reported; let two others be held."""
         self.url, self.http.base_url = url, url
-        for role in ROLES[1:]:
+        for role in (*ROLES[1:], CULPRIT):
             answer = self.http.post("/auth/login", json=self._login(role))
             answer.raise_for_status()
             self._tokens[role] = answer.json()["token"]
-        self._finish()
+        blob = f"/api/v1/blobs/{X}/0"
+        self._send("user", "PUT", blob, params={"size": 1}, content=b"x").raise_for_status()
+        self._ended = self._finish()
+        self._post_signed("/api/v1/cheated-job/", {"job_uuid": self._ended}, Scope.FULL_REQUEST)
         self.refresh()
 
     def refresh(self) -> None:
@@ -87,10 +96,12 @@ class World:
                 self._held[role] = self._claim(role)
         if time.monotonic() > self._let_in + VICTIM_S:
             self._let_in = time.monotonic()
+            put: list[tuple[str, Any]] = [("classes/fuzzed", {})]
             for address in self.victims:
-                self._send("operator", "PUT", f"/operator/v1/hotkeys/{address}/executor").raise_for_status()
-                allowance, terms = f"/operator/v1/allowances/{address}/{CLASS}", {"cap": 1}
-                self._send("operator", "PUT", allowance, json=terms).raise_for_status()
+                put += [(f"hotkeys/{address}/{role}", None) for role in ("user", "executor")]
+                put += [(f"allowances/{address}/{CLASS}", {"cap": 1})]
+            for what, body in put:
+                self._send("operator", "PUT", f"/operator/v1/{what}", json=body).raise_for_status()
 
     def headers(self, role: str) -> dict[str, str]:
         """What a request in this role carries."""
@@ -101,7 +112,7 @@ class World:
         """Values that parameters of paths can have, by their names."""
         job, number = self._held.get(role) or self._held["executor"]
         return {
-            "uuid": self._jobs,
+            "uuid": [self._ended, *self._jobs],
             "job": [job],
             "number": [number],
             "seq": [0, 1],
@@ -112,6 +123,9 @@ class World:
             "hotkey": self.victims,
             "role": ["user", "executor"],
             "executor_class": [CLASS],
+            "name": ["fuzzed"],
+            "sha256": [X],
+            "size": [1],
         }
 
     def body(self, label: str) -> dict[str, Any]:
@@ -124,6 +138,12 @@ class World:
             "PUT /executor/v1/attempts/{job}/{number}/outcome": lambda: FAILED,
             "PUT /operator/v1/allowances/{hotkey}/{executor_class}": lambda: {"cap": 1, "refill_per_hour": 1},
             "POST /operator/v1/allowances/{hotkey}/{executor_class}/grant": lambda: {"amount": 1},
+            "POST /api/v1/cheated-job/": lambda: {
+                "job_uuid": self._ended,
+                "trusted_job_uuid": None,
+                "details": None,
+            },
+            "PUT /operator/v1/cheats/{uuid}": lambda: {"state": "dismissed", "why": ""},
             "POST /auth/login": lambda: self._login("user"),
             "POST /auth/redeem": lambda: {**self._login("user"), "invitation": self._invitation()},
             "POST /operator/v1/invitations": lambda: {"classes": None},
@@ -142,14 +162,16 @@ class World:
     def _invitation(self) -> str:
         return self._send("operator", "POST", "/operator/v1/invitations", json={}).json()["token"]
 
+    def _post_signed(self, path: str, body: Mapping[str, Any], scope: Scope) -> httpx2.Response:
+        signed = sign_request(body, scope, self.hotkeys["user"], time.time_ns()).headers()
+        return self._send("user", "POST", path, json=body, headers=signed).raise_for_status()
+
     def _create(self) -> None:
-        signed = sign_request(SPEC, Scope.SIGNED_FIELDS, self.hotkeys["user"], time.time_ns()).headers()
-        answer = self._send("user", "POST", "/api/v1/job-docker/", json=SPEC, headers=signed)
-        answer.raise_for_status()
-        self._jobs = [*self._jobs[:1], *self._jobs[-20:], answer.json()["uuid"]]
+        answer = self._post_signed("/api/v1/job-docker/", SPEC, Scope.SIGNED_FIELDS)
+        self._jobs = [*self._jobs[-20:], answer.json()["uuid"]]
 
     def _claim(self, role: str) -> tuple[str, int]:
-        while True:
+        for _ in range(CLAIMS):
             body = {"classes": [CLASS], "slots": 1, "version": "1"}
             path = f"/executor/v1/claims/world-{next(self._claims)}"
             answer = self._send(role, "PUT", path, json=body)
@@ -160,24 +182,26 @@ class World:
                     return held
             else:
                 self._create()
+        raise AssertionError(f"{role} cannot get any job: {CLAIMS} claims brought none")
 
-    def _finish(self) -> None:
-        job, number = self._claim("executor")
+    def _finish(self) -> str:
+        job, number = self._claim(CULPRIT)
         events = [
             {"kind": "status", "status": status, "at_ns": time.time_ns()}
             for status in ("executor_ready", "volumes_ready", "execution_done")
         ]
-        entry = {"path": "/out/x", "size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
+        entry = {"path": "/out/x", "size": 1, "sha256": X}
         outcome = {"kind": "succeeded", "exit_code": 0}
         report = {"outcome": outcome, "logs": {"stdout": {"size": 1}}, "artifacts": [entry]}
         put = [
             ("events/0", {"json": {"events": events}}),
             ("logs/stdout/0", {"content": b"x"}),
-            ("artifacts/out/x", {"content": b"x", "headers": {"X-SHA256": entry["sha256"]}}),
+            ("artifacts/out/x", {"content": b"x", "headers": {"X-SHA256": X}}),
             ("outcome", {"json": {**report, "first_seq": 3, "events": []}}),
         ]
         for what, request in put:
-            self._send("executor", "PUT", _path(job, number, what), **request).raise_for_status()
+            self._send(CULPRIT, "PUT", _path(job, number, what), **request).raise_for_status()
+        return job
 
 
 def _path(job: str, number: int, what: str) -> str:
