@@ -54,12 +54,12 @@ class Environment:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Environment]:
-    """The environment with a version of the published client; made once."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    """The environment with a version of the published client; made once for each purpose."""
 
     @cache
-    def make(version: str) -> Environment:
-        return Environment(tmp_path_factory.mktemp("client") / version, f"compute-horde-sdk=={version}")
+    def make(version: str, purpose: str = "") -> Environment:
+        return Environment(tmp_path_factory.mktemp(f"client{purpose}") / version, f"compute-horde-sdk=={version}")
 
     return make
 
