@@ -39,15 +39,19 @@ ANSWER_BODY = 16 * 1024
 """Bytes that are kept of what the server of an output answers."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Up to where every reader of JSON, and every database, has whole numbers."""
+
+
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class SlotShare(_Message):
     """What one job gets of an executor at the most: cores, and bytes of memory."""
 
-    cpus: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory: Annotated[int, Field(ge=0)]
+    cpus: Annotated[float, Field(ge=0)]
+    memory: Count
 
 
 class ClaimRequest(_Message):
@@ -58,8 +62,8 @@ class ClaimRequest(_Message):
 
     classes: Annotated[list[str], Field(min_length=1, max_length=MAX_CLASSES)] | None = None
     share: SlotShare | None = None
-    slots: Annotated[int, Field(ge=1)]
-    running: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, lt=2**31)]
+    running: Annotated[int, Field(ge=0, lt=2**31)] = 0
     version: str
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0
 
@@ -172,9 +176,9 @@ class LogTotal(_Message):
     stream itself where it is short (at most `SHORT_LOG` bytes) and no piece of it was sent before.
     """
 
-    size: Annotated[int, Field(ge=0)] = 0
-    dropped: Annotated[int, Field(ge=0)] = 0
-    head: Annotated[int, Field(ge=0)] = 0
+    size: Count = 0
+    dropped: Count = 0
+    head: Count = 0
     whole: Base64Bytes | None = None
 
 
@@ -182,7 +186,7 @@ class ArtifactEntry(_Message):
     """One delivered artifact; `path` is the full path inside the container."""
 
     path: str
-    size: int
+    size: Count
     sha256: str
 
 
@@ -213,7 +217,7 @@ class OutcomeReport(_Message):
     """
 
     outcome: Outcome
-    first_seq: int = 0
+    first_seq: Count = 0
     events: list[Event] = []
     logs: dict[Stream, LogTotal] = {}
     artifacts: list[ArtifactEntry] = []
