@@ -8,6 +8,7 @@ Nothing in here belongs to the project: the clients are used as their users use 
 
 import asyncio
 import dataclasses
+import inspect
 import json
 import sys
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from compute_horde_sdk.v1 import (
 )
 
 PATIENCE_S = 100
+UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass
@@ -188,7 +190,7 @@ async def refusals(given: Given) -> dict[str, Any]:
         "base64": await raised(
             client.create_job(given.spec(input_volumes={"/volume/x": InlineInputVolume(contents="%")}))
         ),
-        "unknown": await raised(client.get_job("00000000-0000-0000-0000-000000000000")),
+        "unknown": await raised(client.get_job(UNKNOWN)),
         "malformed": await raised(client.get_job("no-uuid")),
     }
 
@@ -200,6 +202,25 @@ async def too_large(given: Given) -> dict[str, Any]:
     volumes = {"/volume/x": InlineInputVolume(contents="A" * (33 * 1024 * 1024))}
     told = await raised(client.create_job(given.spec(input_volumes=volumes)))
     return {"raised": told, "sent": sent.count("/api/v1/job-docker/")}
+
+
+async def reported(given: Given) -> dict[str, Any]:
+    """A job's result is reported as forged, twice, in the form of the version; and a job that is not there."""
+    client = given.client()
+    job = await client.create_job(given.spec())
+    subjects: list[str] = [job.uuid]
+    more: dict[str, Any] = {}
+    if "details" in inspect.signature(client.report_cheated_job).parameters:  # from 0.0.17 on
+        trusted = await client.create_job(given.spec(), on_trusted_miner=True)
+        await trusted.wait(timeout=PATIENCE_S)
+        subjects.append(trusted.uuid)
+        more["details"] = {"why": "Łódź 😀", "score": 1e-7}
+    await job.wait(timeout=PATIENCE_S)
+    return {
+        "jobs": subjects,
+        "answers": [json.loads(await client.report_cheated_job(*subjects, **more)) for _ in range(2)],
+        "unknown": await raised(client.report_cheated_job(*[UNKNOWN for _ in subjects], **more)),
+    }
 
 
 async def waited(given: Given) -> dict[str, Any]:
@@ -236,7 +257,7 @@ SCENARIOS: dict[str, Callable[[Given], Awaitable[dict[str, Any]]]] = {
     scenario.__name__: scenario
     for scenario in (
         job, nonzero, no_command, no_input, slow_input, no_registry, no_allowance, at_the_limit, retried, given_up,
-        pages, callbacks, refusals, too_large, waited,
+        pages, callbacks, refusals, too_large, reported, waited,
     )
 }  # fmt: skip
 

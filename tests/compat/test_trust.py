@@ -15,5 +15,4 @@ def test_a_published_client_needs_an_authority_that_it_trusts(tmp_path, environm
         ca = up.data / "facilitator" / "tls" / "ca.pem"
         trusting, refusing = client.start(there, "job", SSL_CERT_FILE=str(ca)), client.start(there, "job")
         assert trusting.read()["job"]["status"] == "completed"
-        with pytest.raises(AssertionError, match="CERTIFICATE_VERIFY_FAILED"):
-            refusing.read()
+        assert "CERTIFICATE_VERIFY_FAILED" in refusing.read()["job"]["crashed"]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[4]
-RULE = re.compile(r"[A-D]\d+")
+RULE = re.compile(r"[A-DI]\d+")
 
 
 def test_every_rule_of_the_page_is_named_by_a_test_and_the_reverse():
