@@ -174,10 +174,14 @@ def with_flag(flag: int) -> bytes:
     return assemble(Raw(b"a", flags=flag))
 
 
-def hidden_count(entries: int) -> bytes:
-    """Entries in plenty, and an end record whose own field looks like the beginning of another one."""
-    table = Raw(b"a").central(0) * entries
-    return table + end_record(entries, len(table), int.from_bytes(b"PK\x05\x06", "little"))
+def entries(count: int, place: int = 0) -> bytes:
+    """A table of contents without contents. `place` is where it says that it begins, which nobody needs."""
+    table = Raw(b"a").central(0) * count
+    return table + end_record(count, len(table), place)
+
+
+END_LIKE_PLACE = int.from_bytes(b"PK\x05\x06", "little")
+"""Makes the end record look as if another one began inside it."""
 
 
 def implied(members: int, depth: int) -> bytes:
@@ -261,7 +265,7 @@ REFUSED: list[tuple[str, bytes, str]] = [
     ("shorter than it says, stored", assemble(Raw(b"a", b"x" * 10, size=20)), "damaged"),
     ("packed longer than the archive", assemble(Raw(b"a", packed_size=2**31)), "does not lie before"),
     ("no beginning", assemble(Raw(b"a", offset=2**31)), "does not lie before"),
-    ("no beginning, by 64 bits", assemble(Raw(b"a", offset=2**32 - 1, extra=zip64_extra(2**63))), "not lie before"),
+    ("none, by 64 bits", assemble(Raw(b"a", offset=2**32 - 1, extra=zip64_extra(2**63))), "does not lie before"),
     ("8 EiB", assemble(Raw(b"a", size=2**32 - 1, extra=zip64_extra(2**63 - 1))), "more than 200 times"),
     ("16 EiB", assemble(Raw(b"a", size=2**32 - 1, extra=zip64_extra(2**64 - 1))), "more than 200 times"),
     ("64 bits that are not there", assemble(Raw(b"a", size=2**32 - 1, extra=extra(1, b"1234"))), "damaged"),
