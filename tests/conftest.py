@@ -10,6 +10,7 @@ import pytest
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJobSpec, ExecutorClass
 from processes import IMAGE, ROOT, Horde, containers, http_server, running, wait_until
+from servers import Nginx, nginx
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,11 +68,19 @@ def slow_url(slow_server) -> str:
 
 
 @pytest.fixture(scope="session")
-def horde(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str) -> Iterator[Horde]:
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """A server that takes files."""
+    with nginx(tmp_path_factory.mktemp("nginx")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def horde(
+    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str, web: Nginx
+) -> Iterator[Horde]:
     """A `horde up` with one slot."""
-    up = Horde(
-        tmp_path_factory.mktemp("horde"), "--slots", "1", "--allow-egress", files[1], "--allow-egress", slow_server
-    )
+    egress = [word for address in (files[1], slow_server, web.address) for word in ("--allow-egress", address)]
+    up = Horde(tmp_path_factory.mktemp("horde"), "--slots", "1", *egress)
     with running(up):
         yield up.ready()
 

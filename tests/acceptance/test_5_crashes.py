@@ -1,6 +1,7 @@
 """What was accepted reaches exactly one end, whatever dies meanwhile; and the machine is clean afterwards."""
 
 import contextlib
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from bittensor_wallet import Keypair, keyfile
 
-from compute_horde_sdk.v1 import ComputeHordeClient
+from compute_horde_sdk.v1 import ComputeHordeClient, InlineInputVolume
 from processes import Command, Horde, containers, descendants, running, wait_until
 
 pytestmark = [pytest.mark.usefixtures("clean_machine"), pytest.mark.timeout(180)]
@@ -66,6 +67,26 @@ async def test_the_agent_is_killed_in_mid_job(own_horde, job_spec):
         assert job.result.stdout == "up\n"
         assert_ended_once(job)
         assert first not in containers()
+
+
+async def test_the_facilitator_is_killed_in_mid_upload(own_horde, job_spec, tmp_path):
+    """The upload waits for it and goes on from what is on its disk; the job gets every byte."""
+    data = os.urandom(100 * 1024**2)
+    (tmp_path / "file").write_bytes(data)
+    killed: list[int] = []
+
+    def kill_once(done: int, total: int) -> None:
+        if not killed and done > total // 2:
+            killed.append(child(own_horde, "facilitator"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    volume = InlineInputVolume.from_plain_file(tmp_path / "file")
+    async with ComputeHordeClient.from_config(own_horde.config) as client:
+        spec = job_spec("sha256sum < /volume/file", input_volumes={"/volume/file": volume})
+        job = await client.create_job(spec, upload_callback=kill_once)
+        assert killed
+        await job.wait(timeout=60)
+        assert job.result.stdout.split()[0] == hashlib.sha256(data).hexdigest(), job.error
 
 
 async def test_the_facilitator_is_killed_in_mid_job(own_horde, job_spec):

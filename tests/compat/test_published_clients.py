@@ -1,13 +1,14 @@
 """Clients from the package index run here when only their URL is changed, and can be upgraded to ours."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from processes import ROOT
+from processes import ROOT, Horde, running
 
 pytestmark = [pytest.mark.usefixtures("clean_machine"), pytest.mark.timeout(300)]
 UV = str(Path(sys.executable).with_name("uv"))
@@ -24,11 +25,15 @@ class Environment:
     def install(self, *arguments: str) -> None:
         subprocess.run([UV, "pip", "install", "-q", "--python", self.python, *arguments], check=True)
 
-    def run_job(self, horde, image: str) -> dict:
-        """What became of a job run by the client that is installed here."""
+    def try_job(self, horde, image: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a job by the client that is installed here."""
         script = Path(__file__).with_name("job.py")
         command = [self.python, script, horde.url, horde.data / "wallets", image]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **env})
+
+    def run_job(self, horde, image: str, **env: str) -> dict:
+        """What became of a job run by the client that is installed here."""
+        done = self.try_job(horde, image, **env)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -67,3 +72,14 @@ def test_an_environment_with_the_published_client_upgrades_to_ours(tmp_path, hor
     assert environment.run_job(horde, image) == expected("0.0.18", "completed")
     environment.install("--upgrade", "--find-links", str(wheels), "compute-horde-sdk")
     assert environment.run_job(horde, image) == expected("1.0.0", "Completed")
+
+
+def test_a_published_client_needs_an_authority_that_it_trusts(tmp_path, image):
+    """Against a horde with a CA of its own, `SSL_CERT_FILE` names it; without, the client refuses to connect."""
+    environment = Environment(tmp_path / "env", "compute-horde-sdk==0.0.16")
+    with running(Horde(tmp_path / "data", "--host", "0.0.0.0")) as up:
+        up.ready()
+        ca = up.data / "facilitator" / "tls" / "ca.pem"
+        assert environment.run_job(up, image, SSL_CERT_FILE=str(ca)) == expected("0.0.16", "completed")
+        refused = environment.try_job(up, image)
+        assert (refused.returncode, "CERTIFICATE_VERIFY_FAILED" in refused.stderr) == (1, True)

@@ -1,5 +1,6 @@
 """`horde run` and what shows its jobs afterwards, with real containers."""
 
+import hashlib
 import json
 import os
 import pty
@@ -90,6 +91,22 @@ def test_a_secret_comes_from_the_environment_and_is_not_shown(up, horde, image, 
     assert (done.returncode, done.stdout) == (0, "emases\n"), done.stderr
     uuid = json.loads(horde("jobs", "--last", "1", "--json").stdout)[0]["uuid"]
     assert "sesame" not in horde("show", uuid, "--json").stdout
+
+
+def test_a_large_directory_and_file_are_inputs_like_any(horde, image, tmp_path):
+    """They go up before the job, the second time from what is there already; the executor fetches them."""
+    (tmp_path / "src" / "deep").mkdir(parents=True)
+    data = os.urandom(40 * 1024**2)
+    (tmp_path / "src" / "deep" / "data").write_bytes(data)
+    (tmp_path / "src" / "run.sh").write_text("#!/bin/sh\nsha256sum /volume/src/deep/data /volume/file\n")
+    (tmp_path / "src" / "run.sh").chmod(0o755)
+    (tmp_path / "file").write_bytes(data[: 5 * 1024**2])
+    command = ("run", "--input", f"/volume/src={tmp_path}/src", "--input", f"/volume/file={tmp_path}/file")
+    for _ in range(2):
+        done = horde(*command, "--limit", "download=30", image, "/volume/src/run.sh")
+        assert done.returncode == 0, done.stderr
+        hashes = [hashlib.sha256(piece).hexdigest() for piece in (data, data[: 5 * 1024**2])]
+        assert done.stdout.split()[::2] == hashes
 
 
 def test_a_job_is_found_again_by_a_prefix_and_read_by_programs(horde, image, tmp_path):

@@ -14,10 +14,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec, terms
-from horde_core.wire import cheating, classes, client, executor, operator, payment
+from horde_core.wire import blobs, cheating, classes, client, executor, operator, payment
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 MODULES: dict[str, ModuleType] = {
+    "blobs": blobs,
     "cheating": cheating,
     "classes": classes,
     "client": client,
@@ -30,6 +31,7 @@ MODULES: dict[str, ModuleType] = {
 }
 # What travels only as a part of another message; the golden files of those hold them.
 PARTS = {
+    "blobs": set[str](),
     "cheating": {"CheatEntry"},
     "classes": {"ClassEntry"},
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
@@ -39,9 +41,11 @@ PARTS = {
         "SlotShare",
         "StatusEvent",
         "ProgressEvent",
+        "ExposedEvent",
         "LogTotal",
         "ArtifactEntry",
         "LeftOut",
+        "UploadAnswer",
     },
     "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},
     "outcomes": set[str](),
@@ -82,6 +86,7 @@ def grown(value: Any, key: str = "") -> Any:
         "spec",
         "env",
         "logs",
+        "headers",
         "jobs",
         "artifacts",
         "upload_results",

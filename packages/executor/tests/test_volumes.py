@@ -19,7 +19,7 @@ from horde_core.volumes import HuggingfaceVolume, InlineVolume, SingleFileVolume
 from horde_executor.archive import ArchiveCaps
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.hop import Patience
+from horde_executor.patience import Patience
 from horde_executor.volumes import AnyVolume, Caps, place
 
 PATIENCE = Patience(tries=2, pause_s=0.01)

@@ -202,6 +202,7 @@ class Hold:
             "events": await self.events(0, "executor_ready"),
             "logs": await self.log("stdout", 0, b"x"),
             "artifacts": await self.artifact("/artifacts/x", b"x"),
+            "blobs": await self.executor.get(f"{self.path}/blobs/{'0' * 64}"),
             "outcome": await self.outcome(),
             "return": await self.give_back(),
         }

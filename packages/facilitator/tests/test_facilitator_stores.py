@@ -54,7 +54,10 @@ async def test_appends_skip_what_is_there_and_refuse_gaps(blobs):
     assert await blobs.append(key, 3, b"lo world") == 11
     assert await blobs.append(key, 20, b"gap") == 11
     await asyncio.gather(*(blobs.append(key, 11, b"!!!") for _ in range(20)))
-    assert await whole(blobs, key) == b"hello world!!!"
+    assert await blobs.append(key, 14, b"?", sync=False) == 15
+    await blobs.sync(key)
+    await blobs.sync(log_key("j", 1, "stderr"))
+    assert await whole(blobs, key) == b"hello world!!!?"
 
 
 async def test_pieces_have_exactly_their_size(blobs):

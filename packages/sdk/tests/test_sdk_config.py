@@ -53,6 +53,22 @@ def test_argument_then_variable_then_the_users_own_place_then_what_horde_up_wrot
     assert client.hotkey.ss58_address == hotkey.ss58_address
 
 
+@pytest.mark.parametrize("make", [ComputeHordeClient.from_config, blocking.ComputeHordeClient.from_config])
+def test_the_authority_is_meant_from_where_the_file_is_and_the_variable_wins(directory, monkeypatch, make):
+    """A constructor takes it too; without any, the usual authorities are trusted."""
+    monkeypatch.delenv("COMPUTE_HORDE_CA", raising=False)
+    (directory / "ca.pem").touch()
+    file = directory / "with-ca.toml"
+    file.write_text(f'facilitator_ca = "ca.pem"{GOOD}')
+    assert make(file).facilitator_ca == directory / "ca.pem"
+    assert make(directory / "client.toml").facilitator_ca is None
+    monkeypatch.setenv("COMPUTE_HORDE_CA", "/other.pem")
+    found = make(file)
+    assert str(found.facilitator_ca) == "/other.pem"
+    explicit = type(found)(found.hotkey, "v", facilitator_url="https://h/", facilitator_ca="/mine.pem")
+    assert str(explicit.facilitator_ca) == "/mine.pem"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -64,6 +80,11 @@ def test_argument_then_variable_then_the_users_own_place_then_what_horde_up_wrot
         ('"default"', '"broken"', "hotkeys/broken cannot be opened"),
         ("[wallet]", "[wallet", "is not valid TOML"),
         ("http://", "", "facilitator_url must be an http"),
+        (
+            "[wallet]",
+            'facilitator_ca = "no.pem"\n[wallet]',
+            "facilitator_ca names .*/no.pem, which does not exist",
+        ),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(directory, old, new, message):

@@ -88,7 +88,7 @@ def shape(member):
 def test_fields_and_defaults_are_those_of_the_published_client():
     """In their order, so that positional arguments keep their meaning; what is ours comes after."""
     assert list(inspect.signature(v1.ComputeHordeClient).parameters) == [
-        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url"
+        "hotkey", "compute_horde_validator_hotkey", "job_queue", "facilitator_url", "facilitator_ca"
     ]  # fmt: skip
     assert defaults(v1.ComputeHordeJobSpec) == {
         "executor_class": None,
@@ -113,7 +113,8 @@ def test_fields_and_defaults_are_those_of_the_published_client():
     assert list(defaults(v1.ComputeHordeJobRejection))[:3] == ["reason", "message", "context"]
     assert list(defaults(v1.ComputeHordeJobFailure))[:3] == ["reason", "message", "context"]
     assert list(defaults(v1.ComputeHordeHordeFailure))[:4] == ["reason", "message", "reported_by", "context"]
-    assert list(v1.HTTPOutputVolume.model_fields) == ["http_method", "url", "form_fields", "signed_headers"]
+    assert list(v1.HTTPOutputVolume.model_fields)[:4] == ["http_method", "url", "form_fields", "signed_headers"]
+    assert list(v1.HttpOutputVolumeResponse.model_fields)[:2] == ["headers", "body"]
     assert list(v1.HuggingfaceInputVolume.model_fields) == ["repo_id", "repo_type", "revision", "allow_patterns"]
     published = inspect.signature(v1.ComputeHordeClient.run_until_complete).parameters
     assert [(p.name, p.default) for p in published.values()][1:6] == [

@@ -38,9 +38,13 @@ def up(
     slots: options.Slots = 1,
     allow_egress: options.AllowEgress = None,
     admit: options.Admit = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a whole horde on this machine; prints `ready URL` when it serves."""
-    from horde_cli import places, values
+    from horde_cli import encryption, places, values
     from horde_cli.up.front import up as start
 
     start(
@@ -50,6 +54,7 @@ def up(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         admit=values.admitted(admit or ()),
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -61,9 +66,13 @@ def facilitator(
     data: options.Data = None,
     admit: options.Admit = None,
     cheat_out: options.CheatOut = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    tls_name: options.TlsName = None,
+    plain_http: options.PlainHttp = False,
 ) -> None:
     """Start a facilitator alone; executors join it with `horde executor run`."""
-    from horde_cli import places, serving, values
+    from horde_cli import encryption, places, serving, values
 
     serving.facilitator(
         data=data or places.data_directory() / "facilitator",
@@ -71,6 +80,7 @@ def facilitator(
         port=port,
         admit=values.admitted(admit or ()),
         cheat_out_s=values.period(cheat_out, "--cheat-out") if cheat_out else None,
+        tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
 
 
@@ -84,6 +94,7 @@ def executor_run(
     allow_egress: options.AllowEgress = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
+    ca_fingerprint: options.CaFingerprint = None,
 ) -> None:
     """Run the jobs of a facilitator on this machine, until Ctrl-C puts them back."""
     from horde_cli import places, serving, values
@@ -97,6 +108,7 @@ def executor_run(
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
         token=token,
+        ca_fingerprint=values.fingerprint(ca_fingerprint),
     )
 
 
@@ -107,6 +119,7 @@ def run(
     args: options.Args = None,
     executor_class: options.Class = TEST_CLASS,
     inputs: options.Input = None,
+    outputs: options.Output = None,
     artifacts: options.Artifacts = None,
     artifacts_dir: options.ArtifactsDir = "/artifacts",
     env: options.Env = None,
@@ -138,6 +151,7 @@ def run(
         namespace=namespace,
         priority=priority,
         inputs=inputs or (),
+        outputs=outputs or (),
         env=env or (),
         secret_env=secret_env or (),
         limits=limit or (),

@@ -65,6 +65,8 @@ def client_for(wanted: Wanted) -> ComputeHordeClient:
         wanted.facilitator or written.facilitator_url,
         hotkey or written.hotkey,
         wanted.validator or written.compute_horde_validator_hotkey,
+        # The CA in the file vouches for the facilitator in the file.
+        None if wanted.facilitator else written.facilitator_ca,
     )
 
 
@@ -98,8 +100,8 @@ def _named(path: Path) -> Signer:
         ) from error
 
 
-def _client(url: str, hotkey: Signer, validator: str) -> ComputeHordeClient:
+def _client(url: str, hotkey: Signer, validator: str, ca: Path | None = None) -> ComputeHordeClient:
     try:
-        return ComputeHordeClient(hotkey, validator, facilitator_url=url)
+        return ComputeHordeClient(hotkey, validator, facilitator_url=url, facilitator_ca=ca)
     except ComputeHordeError as error:
         raise NotConfigured(str(error)) from error

@@ -25,6 +25,7 @@ from compute_horde_sdk.v1 import ComputeHordeJob, ComputeHordeJobStatus, Compute
 from horde_cli.view import plain
 
 QUIET_S = 5.0
+UPLOADING = "uploading inputs"
 STEPS = {
     ComputeHordeJobStatus.SENT: "sent",
     ComputeHordeJobStatus.RECEIVED: "queued",
@@ -55,6 +56,9 @@ class Display:
     def say(self, text: str) -> None:
         """Show a line that stays."""
 
+    def upload(self, done: int, total: int) -> None:
+        """So much of the inputs is at the facilitator."""
+
     def step(self, entry: ComputeHordeJobStatusEntry) -> None:
         """The job reached a status."""
 
@@ -75,6 +79,11 @@ class Lines(Display):
         """A line."""
         tell(text)
         self._told_at = time.monotonic()
+
+    def upload(self, done: int, total: int) -> None:
+        """A line now and then."""
+        if time.monotonic() - self._told_at >= QUIET_S:
+            self.say(f"{UPLOADING}: {100 * done // total} %")
 
     def step(self, entry: ComputeHordeJobStatusEntry) -> None:
         """A line for each status on the way."""
@@ -111,6 +120,11 @@ class Terminal(Display):
         """A line above the changing one."""
         self.make_way()
         tell(text)
+
+    def upload(self, done: int, total: int) -> None:
+        """The first bar of all."""
+        self._progress.update(self._task, description=UPLOADING, completed=done, total=total)
+        self._show()
 
     def step(self, entry: ComputeHordeJobStatusEntry) -> None:
         """A new stage starts with an empty bar. Between the first output and the end the line stays away."""

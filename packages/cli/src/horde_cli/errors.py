@@ -7,6 +7,7 @@ CommandError                exit code 1
 ├── StartError              a part of the horde did not start
 ├── NoSuchJob               no job, or more than one, has that UUID
 ├── NotFound                what an operator named does not exist
+├── Untrusted               what answers does not prove to be the facilitator
 └── ServiceError            the facilitator could not be reached, or could not do it
 """
 
@@ -56,6 +57,10 @@ class NoSuchJob(CommandError):  # noqa: N818 - see BadUsage
 
 class NotFound(CommandError):  # noqa: N818 - see BadUsage
     """What an operator named does not exist."""
+
+
+class Untrusted(CommandError):  # noqa: N818 - see BadUsage
+    """What answers does not prove to be the facilitator."""
 
 
 class ServiceError(CommandError):

@@ -9,6 +9,7 @@ from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeError
 
 # Whether an error passes by itself; both packages have one version, and the name is no user's.
 from compute_horde_sdk.v1._errors import is_passing
+from horde_cli import trust
 from horde_cli.connection import translated
 from horde_cli.errors import BadUsage, CommandError, NotConfigured
 from horde_cli.hotkeys import open_or_make
@@ -20,8 +21,10 @@ PAUSE_S = 5.0
 UNIT = Path("/etc/systemd/system/horde-executor.service")
 
 
-async def join(url: str, hotkey: Signer, token: str, *, patiently: bool = True) -> None:
+async def join(url: str, hotkey: Signer, token: str, ca: Path | None, *, patiently: bool = True) -> None:
     """Let a hotkey in by a token; one that came in already stays in. A facilitator that is away is waited for.
+
+    `ca` is the file of the authority that alone may vouch for it, if it is no public one.
 
     Raises:
         NotConfigured: the URL is none.
@@ -31,7 +34,7 @@ async def join(url: str, hotkey: Signer, token: str, *, patiently: bool = True) 
     while True:
         with translated():
             try:
-                async with _client(url, hotkey) as client:
+                async with _client(url, hotkey, ca) as client:
                     return await client.authenticate(token)
             except ComputeHordeError as error:
                 if not patiently or not is_passing(error):
@@ -40,25 +43,34 @@ async def join(url: str, hotkey: Signer, token: str, *, patiently: bool = True) 
         await asyncio.sleep(PAUSE_S)
 
 
-def log_in(url: str, token: str, file: Path) -> str:
+def log_in(url: str, token: str, file: Path, fingerprint: str | None = None) -> str:
     """Make a hotkey, let it in by a token, and write the file that leads there; returns the hotkey's address.
 
-    A file that leads to this facilitator already keeps its hotkey.
+    A file that leads to this facilitator already keeps its hotkey. With a `fingerprint`, the CA that has it is
+    fetched and lies beside the file.
 
     Raises:
         BadUsage: the file leads elsewhere, or the token is worth nothing.
+        Untrusted: the facilitator's CA has another fingerprint, or the file names another CA.
         CommandError: the file cannot be written.
     """
     if file.exists():
         known = _written(file)
         if known.facilitator_url.rstrip("/") != url.rstrip("/"):
             raise BadUsage(f"{file} leads to {known.facilitator_url}", "name another file with --config")
-        asyncio.run(join(url, known.hotkey, token, patiently=False))
+        if fingerprint:
+            trust.check(known.facilitator_ca, fingerprint, file)
+        asyncio.run(join(url, known.hotkey, token, known.facilitator_ca, patiently=False))
         return known.hotkey.ss58_address
+    place = file.with_suffix(".ca.pem")
+    place.unlink(missing_ok=True)  # of a login that came to nothing
+    ca = trust.authority(url, fingerprint, place, patiently=False)
     hotkey = open_or_make(file.parent / "wallets" / "horde" / "hotkeys" / "default")
-    asyncio.run(join(url, hotkey, token, patiently=False))
+    asyncio.run(join(url, hotkey, token, ca, patiently=False))
     try:
-        write_whole(file, client_config(url, hotkey.ss58_address))
+        write_whole(
+            file, client_config(url, hotkey.ss58_address, ca.name if ca == place else ca and ca.absolute())
+        )
     except OSError as error:
         raise CommandError(f"cannot write {file} ({error.strerror})", "name another file with --config") from error
     return hotkey.ss58_address
@@ -109,8 +121,8 @@ def _written(file: Path) -> ComputeHordeClient:
         raise NotConfigured(str(error), "name another file with --config") from error
 
 
-def _client(url: str, hotkey: Signer) -> ComputeHordeClient:
+def _client(url: str, hotkey: Signer, ca: Path | None) -> ComputeHordeClient:
     try:
-        return ComputeHordeClient(hotkey, hotkey.ss58_address, facilitator_url=url)
+        return ComputeHordeClient(hotkey, hotkey.ss58_address, facilitator_url=url, facilitator_ca=ca)
     except ComputeHordeError as error:
         raise NotConfigured(str(error)) from error

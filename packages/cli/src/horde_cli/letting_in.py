@@ -5,10 +5,12 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from compute_horde_sdk.v1 import ComputeHordeNotFoundError
 from horde_cli import view
 from horde_cli.errors import BadUsage
 from horde_cli.operator import Operator
 from horde_core import signing
+from horde_core.trust import AUTHORITY_PATH, fingerprint_of, is_loopback
 from horde_core.wire.operator import (
     HOTKEYS_PATH,
     INVITATIONS_PATH,
@@ -21,8 +23,6 @@ from horde_core.wire.operator import (
     Role,
     RotatedKeys,
 )
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 async def add(operator: Operator, hotkeys: Sequence[str], role: Role) -> None:
@@ -64,19 +64,35 @@ async def pending(operator: Operator, *, as_json: bool) -> None:
 
 async def invite(operator: Operator, request: InvitationRequest, url: str | None) -> str:
     """The line with which somebody, or some machine, comes in."""
-    given = await operator.post(INVITATIONS_PATH, request, Invitation)
     place = url or operator.url
-    if urlsplit(place).hostname in _LOOPBACK:
+    ca = await _fingerprint(operator) if urlsplit(place).scheme == "https" else []
+    given = await operator.post(INVITATIONS_PATH, request, Invitation)
+    if is_loopback(urlsplit(place).hostname or ""):
         print(f"horde: other machines do not reach {place}; --url names what they use", file=sys.stderr)
     if request.role in (Role.EXECUTOR, Role.TRUSTED):
         classes = [word for name in request.classes or () for word in ("--class", name)]
-        return shlex.join(["horde", "executor", "run", "--facilitator", place, "--token", given.token, *classes])
-    return shlex.join(["horde", "login", place, given.token])
+        return shlex.join(
+            ["horde", "executor", "run", "--facilitator", place, "--token", given.token, *ca, *classes]
+        )
+    return shlex.join(["horde", "login", place, given.token, *ca])
 
 
 async def rotate(operator: Operator) -> RotatedKeys:
     """Let a new key sign tokens."""
     return await operator.post(KEYS_PATH + "/rotate", None, RotatedKeys)
+
+
+async def _fingerprint(operator: Operator) -> list[str]:
+    """The words by which others know the facilitator's CA, if it has one that is no public one.
+
+    It is asked over a connection that the operator trusts; without TLS, whoever is on the way could put in theirs.
+    """
+    if urlsplit(operator.url).scheme != "https":
+        return []
+    try:
+        return ["--ca-fingerprint", fingerprint_of(await operator.text(AUTHORITY_PATH))]
+    except (ComputeHordeNotFoundError, ValueError):  # a reverse proxy may answer anything there
+        return []
 
 
 async def _roles(operator: Operator, hotkey: str) -> list[Role]:

@@ -127,13 +127,14 @@ def login(
     *,
     url: Annotated[str, typer.Argument(metavar="URL", help="Where the facilitator is.")],
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="What the operator's line holds.")],
+    ca_fingerprint: options.CaFingerprint = None,
     config: options.Config = None,
 ) -> None:
     """Come in by an invitation: makes a hotkey and the file that leads there."""
-    from horde_cli import joining, places
+    from horde_cli import joining, places, values
 
     file = config or places.client_config()
-    address = joining.log_in(url, token, file)
+    address = joining.log_in(url, token, file, values.fingerprint(ca_fingerprint))
     print(f"{address} is let in; {file} leads to {url}")
 
 
@@ -171,23 +172,27 @@ def install(
     allow_egress: options.AllowEgress = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
+    ca_fingerprint: options.CaFingerprint = None,
     unit: Annotated[Path | None, typer.Option("--unit", metavar="FILE", help="Where the unit is written.")] = None,
 ) -> None:
     """Let this machine's executor in, and write a systemd unit that runs it."""
     import asyncio
 
-    from horde_cli import joining, places, values
+    from horde_cli import joining, places, trust, values
     from horde_cli.hotkeys import open_or_make
 
     place = (data or places.data_directory() / "agent").expanduser().absolute()
     key = (hotkey or place / "hotkey").expanduser().absolute()
     egress = values.egress(allow_egress or ())
+    fingerprint = values.fingerprint(ca_fingerprint)
+    ca = trust.authority(facilitator, fingerprint, place / trust.FILE, patiently=False)
     if token:
         # Redeemed now, so that it stands in no file.
-        asyncio.run(joining.join(facilitator, open_or_make(key), token, patiently=False))
+        asyncio.run(joining.join(facilitator, open_or_make(key), token, ca, patiently=False))
     words = ["--facilitator", facilitator, "--data", str(place), "--hotkey", str(key), "--slots", str(slots)]
     words += [word for name in classes or () for word in ("--class", name)]
     words += [word for pair in egress for word in ("--allow-egress", pair)]
+    words += ["--ca-fingerprint", fingerprint] if fingerprint else []
     file = unit or joining.UNIT
     joining.install(file, words)
     print(f"wrote {file}; start it with: systemctl daemon-reload && systemctl enable --now {file.stem}")

@@ -32,6 +32,10 @@ class Operator:
         """Ask for a message."""
         return await self._transport.fetch(Call("GET", path, params=params), model)
 
+    async def text(self, path: str) -> str:
+        """Ask for what is no message."""
+        return (await self._transport.request(Call("GET", path))).text
+
     async def post(self, path: str, body: BaseModel | None, model: type[M]) -> M:
         """Do something that must not happen twice; the answer is a message."""
         return await self._transport.fetch(Call("POST", path, _content(body), is_repeatable=False), model)

@@ -36,6 +36,33 @@ Job = Annotated[str, typer.Argument(metavar="UUID", help="The job, or the first 
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Where everything is kept.")]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="A certificate with its chain (PEM).", rich_help_panel="TLS"),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key, for the owner's eyes only.", rich_help_panel="TLS"),
+]
+TlsName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tls-name",
+        metavar="NAME",
+        help="A further host or address for the certificate that is made here. Repeatable.",
+        rich_help_panel="TLS",
+    ),
+]
+PlainHttp = Annotated[
+    bool,
+    typer.Option("--plain-http", help="No encryption, in a network of your own.", rich_help_panel="TLS"),
+]
+CaFingerprint = Annotated[
+    str | None,
+    typer.Option(
+        "--ca-fingerprint", metavar="sha256:HEX", help="The CA of the facilitator, as its operator says."
+    ),
+]
 Admit = Annotated[
     list[str] | None,
     typer.Option("--admit", metavar="ROLE=SS58", help="Let a hotkey in: `user`, `executor`, … Repeatable."),
@@ -51,7 +78,9 @@ Classes = Annotated[
 ]
 AllowEgress = Annotated[
     list[str] | None,
-    typer.Option("--allow-egress", metavar="HOST:PORT", help="A private address that inputs may use. Repeatable."),
+    typer.Option(
+        "--allow-egress", metavar="HOST:PORT", help="A private address that jobs' URLs may use. Repeatable."
+    ),
 ]
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")]
@@ -62,6 +91,10 @@ Class = Annotated[str, typer.Option("--class", metavar="CLASS", help="The kind o
 Input = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="/volume/PATH=SOURCE", help="A file, directory or URL. Repeatable."),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="/output/PATH=URL", help="A file to PUT to a URL afterwards. Repeatable."),
 ]
 Artifacts = Annotated[
     Path | None, typer.Option("--artifacts", metavar="DIR", help="Save the job's artifacts here.")

@@ -138,7 +138,8 @@ async def save(job: ComputeHordeJob, directory: Path) -> dict[str, Path]:
         raise CommandError(f"cannot write to {error.filename or directory} ({error.strerror})") from error
     for item in job.result.truncated if job.result else ():
         if item.path.startswith("/") and item.path not in saved:
-            print(f"horde: {view.plain(item.path)} is not there: {item.why}", file=sys.stderr)
+            size = f" ({view.size(item.size)})" if item.size is not None else ""
+            print(f"horde: {view.plain(item.path)}{size} is not there: {item.why}", file=sys.stderr)
     return saved
 
 

@@ -11,20 +11,43 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
+from horde_cli.encryption import Tls
 from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
 
 Ready = Callable[[str], None]
+
+
+class Where(NamedTuple):
+    """Where the facilitator is, and the file of the CA that alone may vouch for it, if it is no public one."""
+
+    url: str
+    ca: Path | None
+
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def facilitator(
-    data: Path, host: str, port: int, admit: Mapping[str, Iterable[str]], *, cheat_out_s: float | None = None
+    *,
+    data: Path,
+    host: str,
+    port: int,
+    admit: Mapping[str, Iterable[str]],
+    tls: Tls,
+    cheat_out_s: float | None = None,
 ) -> None:
     """Serve the API in the foreground."""
     log_to_stderr()
-    asyncio.run(facilitate(data, host, port, admit, _print_ready, cheat_out_s=cheat_out_s))
+    if warning := tls.warning(host):
+        print(f"horde: {warning}", file=sys.stderr)
+    asyncio.run(
+        facilitate(
+            data=data, host=host, port=port, admit=admit, tls=tls, ready=_print_ready, cheat_out_s=cheat_out_s
+        )
+    )
 
 
 def executor(
@@ -36,24 +59,29 @@ def executor(
     slots: int,
     allow_egress: Iterable[str],
     token: str | None = None,
+    ca_fingerprint: str | None = None,
 ) -> None:
     """Run jobs in the foreground; a token of an operator lets the hotkey in first.
 
     Raises:
         HotkeyError: the hotkey cannot be used.
         BadUsage: the token is worth nothing.
+        Untrusted: the facilitator's CA is not the one with the fingerprint.
     """
+    from horde_cli import trust
+
     log_to_stderr()
+    ca = trust.authority(facilitator_url, ca_fingerprint, data / trust.FILE)
     if token:
         from horde_cli.joining import join
 
-        asyncio.run(join(facilitator_url, open_or_make(hotkey), token))
+        asyncio.run(join(facilitator_url, open_or_make(hotkey), token, ca))
     else:
         address = open_or_make(hotkey).ss58_address
         print(f"horde: this executor is let in by: horde facilitator --admit executor={address}", file=sys.stderr)
     asyncio.run(
         execute(
-            facilitator_url=lambda: facilitator_url,
+            where=lambda: Where(facilitator_url, ca),
             data=data,
             hotkey=hotkey,
             classes=classes,
@@ -65,12 +93,13 @@ def executor(
 
 
 async def facilitate(
+    *,
     data: Path,
     host: str,
     port: int,
     admit: Mapping[str, Iterable[str]],
+    tls: Tls,
     ready: Ready,
-    *,
     cheat_out_s: float | None = None,
 ) -> None:
     """Serve the API; `ready` is told the URL once it listens. SIGTERM and SIGINT end it.
@@ -85,7 +114,7 @@ async def facilitate(
     from horde_facilitator.settings import Settings
 
     admitted = {role: frozenset(hotkeys) for role, hotkeys in admit.items()}
-    settings = Settings(data=data, host=host, port=port, admit=admitted)
+    settings = Settings(data=data, host=host, port=port, admit=admitted, encryption=tls.setting())
     if cheat_out_s is not None:
         settings = replace(settings, cheat_out_s=cheat_out_s)
     try:
@@ -96,7 +125,7 @@ async def facilitate(
 
 async def execute(
     *,
-    facilitator_url: Callable[[], str],
+    where: Callable[[], Where],
     data: Path,
     hotkey: Path,
     classes: Iterable[str],
@@ -106,7 +135,7 @@ async def execute(
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
 
-    `facilitator_url` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
+    `where` is asked when everything is loaded. SIGTERM and SIGINT hand the running jobs back.
 
     Raises:
         StartError: there is no engine, the facilitator refuses this executor, or the directory is in use.
@@ -115,7 +144,7 @@ async def execute(
     from horde_executor.errors import ExecutorError
     from horde_executor.settings import Settings
 
-    url = facilitator_url()
+    url, ca = where()
     settings = Settings(
         facilitator_url=url,
         data=data,
@@ -123,6 +152,7 @@ async def execute(
         hotkey=open_or_make(hotkey),
         slots=slots,
         allow_egress=tuple(allow_egress),
+        facilitator_ca=ca,
     )
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):

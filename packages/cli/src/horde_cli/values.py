@@ -12,6 +12,7 @@ from decimal import Decimal
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
+from horde_core.trust import read_fingerprint
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
@@ -22,6 +23,7 @@ _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT]i?B)")
 _BYTES = {f"{prefix}{kind}": base**power for power, prefix in enumerate("KMGT", 1) for kind, base in _BASES}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
+_OUTPUT = re.compile(r"/output/.*[^/]")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 ROLES = tuple(role.value for role in Role)
 MAX_PORT = 65535
@@ -78,6 +80,19 @@ def inputs(texts: Iterable[str]) -> list[InputOption]:
     return list(found.values())
 
 
+def outputs(texts: Iterable[str]) -> dict[str, str]:
+    """`/output/PATH=URL`, each file once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        path, _, url = text.partition("=")
+        if not _OUTPUT.fullmatch(path) or not _URL.match(url):
+            raise BadUsage(f"--output {path!r} cannot be read", "write it like /output/result.bin=https://…")
+        if path in found:
+            raise BadUsage(f"--output names {path} twice", "give each output a file of its own")
+        found[path] = url
+    return found
+
+
 def environment(texts: Iterable[str], own: Mapping[str, str], option: str = "--env") -> dict[str, str]:
     """`NAME=VALUE`, or `NAME` alone for the value that it has in the environment here (`own`)."""
     found: dict[str, str] = {}
@@ -127,6 +142,14 @@ def period(text: str, option: str = "--expires") -> int:
     if match is None or int(match[1]) == 0:
         raise BadUsage(f"{option} {text!r} cannot be read", "write it like 30m, 12h or 7d")
     return int(match[1]) * (_UNITS | {"d": 86_400})[match[2]]
+
+
+def fingerprint(text: str | None) -> str | None:
+    """`sha256:` and 64 hexadecimal digits, in whatever way people write them."""
+    try:
+        return None if text is None else read_fingerprint(text)
+    except ValueError as error:
+        raise BadUsage(f"--ca-fingerprint cannot be read: {error}", "copy it from the operator's line") from error
 
 
 def executor_classes(texts: Iterable[str]) -> list[str]:

@@ -1,8 +1,5 @@
-"""Local files and directories as input volumes that travel inside the job."""
+"""Local files and directories as input volumes."""
 
-import base64
-import io
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,83 +8,40 @@ from horde_cli.errors import BadUsage
 from horde_cli.values import InputOption
 
 MOUNT = "/volume/"
-MIB = 1024**2
-# A job's description may hold 32 MiB, with everything in base64; the rest of it needs some room too.
-MAX_ENCODED = 31 * MIB
-# What is larger than this does not shrink below that by being packed, so it is not even read.
-MAX_LOCAL = 256 * MIB
 
 Volume = InlineInputVolume | HTTPInputVolume
 
 
 def volumes(options: Iterable[InputOption]) -> dict[str, Volume]:
-    """The volumes for some `--input` options, reading what is local.
+    """The volumes for some `--input` options; what is local is read, and what is large kept in temporary files.
 
     A file becomes a file, whatever is in it; a directory becomes its content; a URL is fetched by the executor.
 
     Raises:
-        BadUsage: a source cannot be read, is neither file nor directory, or all together are too large.
+        BadUsage: a source cannot be read, or is neither file nor directory.
     """
-    chosen = list(options)
-    local = {option.target: Path(option.source).expanduser() for option in chosen if not option.is_url}
-    _check_size(local.values())
     found: dict[str, Volume] = {}
-    archives: dict[str, bytes] = {}
-    for option in chosen:
+    for option in options:
+        source = Path(option.source).expanduser()
         try:
             if option.is_url:
                 found[option.target] = HTTPInputVolume(url=option.source)
-            elif local[option.target].is_dir():
+            elif source.is_dir():
                 key = option.target if option.target != MOUNT.rstrip("/") else MOUNT
-                found[key] = InlineInputVolume.from_directory(local[option.target], compress=True)
+                # Not compressed, so that equal content has equal bytes everywhere and is not sent again.
+                found[key] = InlineInputVolume.from_directory(source)
             else:
-                data = _file(option.target, local[option.target])
-                if zipfile.is_zipfile(io.BytesIO(data)) or data.startswith(b"PK"):
-                    archives[option.target] = data
-                else:
-                    found[option.target] = _inline(data)
+                found[option.target] = _file(option.target, source)
         except (OSError, ValueError) as error:
             raise BadUsage(f"--input {option.target}: {error}") from error
-    if archives:
-        _add_archives(archives, found)
-    if (
-        sum(len(volume.contents) for volume in found.values() if isinstance(volume, InlineInputVolume))
-        > MAX_ENCODED
-    ):
-        raise BadUsage(
-            "--input: the local files are too large to travel in a job", "serve them at a URL and give that"
-        )
     return found
 
 
-def _check_size(sources: Iterable[Path]) -> None:
-    files = [file for source in sources for file in (source.rglob("*") if source.is_dir() else [source])]
-    if sum(file.stat().st_size for file in files if file.is_file()) > MAX_LOCAL:
-        raise BadUsage(f"--input: the local files hold more than {MAX_LOCAL // MIB} MiB", "serve them at a URL")
-
-
-def _file(target: str, source: Path) -> bytes:
+def _file(target: str, source: Path) -> InlineInputVolume:
     if not source.exists():
         raise BadUsage(f"--input: {source} does not exist", "name a file, a directory, or an http(s) URL")
     if not source.is_file():
         raise BadUsage(f"--input: {source} is neither a file nor a directory")
     if target == MOUNT.rstrip("/"):
         raise BadUsage(f"--input: {source} is a file, so it needs a name", f"write {MOUNT}{source.name}={source}")
-    return source.read_bytes()
-
-
-def _add_archives(archives: dict[str, bytes], found: dict[str, Volume]) -> None:
-    """An inline volume that is a zip is unpacked; zip files that were named as files travel inside another one."""
-    if MOUNT in found:
-        raise BadUsage(
-            "--input: a zip file cannot go along with a directory at /volume", "put it into that directory"
-        )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for target, data in archives.items():
-            archive.writestr(target.removeprefix(MOUNT), data)
-    found[MOUNT] = _inline(buffer.getvalue())
-
-
-def _inline(data: bytes) -> InlineInputVolume:
-    return InlineInputVolume(contents=base64.b64encode(data).decode())
+    return InlineInputVolume.from_plain_file(source)

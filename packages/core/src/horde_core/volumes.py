@@ -12,6 +12,7 @@ from horde_core import paths
 
 MOUNT = "/volume"
 MAX_URL = 8192
+MAX_BLOB = 2**53
 
 
 def checked_url(url: str) -> str:
@@ -122,29 +123,47 @@ class HuggingfaceVolume(_Volume):
     token: Annotated[str | None, Field(repr=False)] = None
 
 
-Volume = Annotated[
-    InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume, Field(discriminator="volume_type")
-]
+class BlobVolume(_Volume):
+    """Bytes that their owner uploaded before the job: see `horde_core.wire.blobs`.
+
+    With `unpack` they are a zip archive that is unpacked into the directory, else they are the file itself.
+    """
+
+    volume_type: Literal["blob"]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=1, le=MAX_BLOB)]
+    relative_path: DirectoryPath | None = None
+    unpack: bool = False
 
 
-def is_file(volume: InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume) -> bool:
+AnyVolume = InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume | BlobVolume
+Volume = Annotated[AnyVolume, Field(discriminator="volume_type")]
+
+
+def is_file(volume: AnyVolume) -> bool:
     """Whether the volume becomes one file at its path, rather than the content of a directory."""
-    return isinstance(volume, SingleFileVolume) or (isinstance(volume, InlineVolume) and not volume.is_zip)
+    match volume:
+        case SingleFileVolume():
+            return True
+        case InlineVolume():
+            return not volume.is_zip
+        case BlobVolume():
+            return not volume.unpack
+        case _:
+            return False
 
 
-def check_together(
-    volumes: Sequence[InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume],
-) -> None:
+def check_together(volumes: Sequence[AnyVolume]) -> None:
     """Check that the volumes can share one tree: directories merge in order, a file holds nothing.
 
     Raises:
-        ValueError: a plain inline content has no file name, or a path lies inside another volume's file.
+        ValueError: a volume that is a file has no file name, or a path lies inside another volume's file.
     """
     places = [paths.components(volume.relative_path or "") for volume in volumes]
     files = [place for volume, place in zip(volumes, places, strict=True) if is_file(volume)]
     if () in files:
         raise ValueError(
-            f"an inline volume that is not a zip becomes a file, so its path must name one below {MOUNT}/"
+            f"an inline volume or blob that is not a zip becomes a file, so its path must name one below {MOUNT}/"
         )
     for place in places:
         for depth in range(1, len(place)):

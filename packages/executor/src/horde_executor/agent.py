@@ -48,7 +48,8 @@ async def run(
 
     Raises:
         EngineError: there is no container engine, or it refuses to work.
-        FacilitatorError: the facilitator refuses this executor. (One that does not answer is waited for.)
+        FacilitatorError: the facilitator refuses this executor, or does not prove to be the right one. (One that
+            does not answer is waited for.)
         ExecutorError: another agent uses the same data directory.
         ValueError: an egress rule cannot be read.
     """
@@ -72,7 +73,7 @@ async def _host(settings: Settings) -> AsyncGenerator[Host]:
     data, executor = settings.data.resolve(), settings.hotkey.ss58_address
     async with (
         Engine.connect(settings.docker_url) as engine,
-        Facilitator.connect(settings.facilitator_url, settings.hotkey) as facilitator,
+        Facilitator.connect(settings.facilitator_url, settings.hotkey, settings.facilitator_ca) as facilitator,
     ):
         with _alone(data):
             share = share_of(await engine.machine(), settings)

@@ -4,6 +4,7 @@
     ├── JobFailure         the attempt ends: stage, reason and message become its `Failed` outcome
     ├── EngineError        the container engine refused or could not be reached
     ├── FacilitatorError   the facilitator refused or could not be reached
+    │   └── Untrusted      what answers at its address does not prove to be the facilitator
     ├── LimitReached       a stage used up its time; whose time it was decides the outcome
     ├── Fenced             the attempt is no longer ours: stop everything, report nothing
     ├── WorkspaceError     a directory of an attempt could not be made or removed, or this kernel cannot guard it
@@ -77,6 +78,15 @@ class FacilitatorError(ExecutorError):
     def is_transient(self) -> bool:
         """Whether the same request may succeed later."""
         return self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR or self.status in _LATER
+
+
+class Untrusted(FacilitatorError):  # noqa: N818 - a judgement; who made a mistake is not known
+    """What answers at the facilitator's address does not prove to be it, and never did. Nothing was sent there."""
+
+    @property
+    def is_transient(self) -> bool:
+        """Somebody has to look into it."""
+        return False
 
 
 class LimitReached(ExecutorError):  # noqa: N818 - not a mistake: the caller says what the end of this time means

@@ -6,11 +6,13 @@ its lease runs out). The table of requests stands in `horde_core.wire.executor`.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +20,7 @@ import httpx2
 from pydantic import BaseModel, ValidationError
 
 from horde_core.signing import Signer
+from horde_core.trust import complaint, distrust_in
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
 from horde_core.wire.executor import (
     CLASSES_PATH,
@@ -34,7 +37,7 @@ from horde_core.wire.executor import (
     Service,
     Stream,
 )
-from horde_executor.errors import FacilitatorError, Fenced
+from horde_executor.errors import ExecutorError, FacilitatorError, Fenced, Untrusted
 from horde_executor.tasks import pause_before
 
 CONNECT_S = 5.0
@@ -64,25 +67,31 @@ class Attempt:
 class Facilitator:
     """A logged-in connection. It logs in by itself, also again when its token is no longer taken."""
 
-    def __init__(self, http: httpx2.AsyncClient, hotkey: Signer) -> None:
+    def __init__(self, http: httpx2.AsyncClient, hotkey: Signer, ca: Path | None = None) -> None:
         self._http = http
+        self._ca = ca
+        self._has_answered = False
         self._hotkey = hotkey
         self._token = ""
         self._logging_in = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str, hotkey: Signer) -> AsyncGenerator["Facilitator"]:
-        """Open a connection; nothing is sent before the first request."""
+    async def connect(cls, url: str, hotkey: Signer, ca: Path | None = None) -> AsyncGenerator["Facilitator"]:
+        """Open a connection; nothing is sent before the first request. With a `ca`, nobody else may vouch for it.
+
+        Raises:
+            ExecutorError: the file of the CA cannot be used.
+        """
         # A proxy of the environment is for the world outside, never for this machine's own facilitator.
         beyond = urlsplit(url).hostname not in _LOOPBACK
         # Long polls hold a connection each, so their number is bounded by the slots, not by the pool.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60)
         agent = {"User-Agent": f"compute-horde-executor/{version('compute-horde-executor')}"}
         async with httpx2.AsyncClient(
-            base_url=url.rstrip("/"), limits=limits, trust_env=beyond, headers=agent
+            base_url=url.rstrip("/"), limits=limits, trust_env=beyond, headers=agent, verify=_trusting(ca)
         ) as http:
-            yield cls(http, hotkey)
+            yield cls(http, hotkey, ca)
 
     async def claim(self, claim_id: str, offer: ClaimRequest) -> Claim | None:
         """Ask for a job, waiting up to ``offer.wait_s``; None when there is none. One try."""
@@ -118,6 +127,20 @@ class Facilitator:
         """Deliver the end of an attempt; the last thing that is said of it."""
         await self._insist("PUT", f"{attempt.path}/outcome", _json(report))
 
+    @asynccontextmanager
+    async def read_blob(self, attempt: Attempt, sha256: str, start: int) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The bytes of an input blob of the attempt's job from `start` on. One try; it may break off.
+
+        Raises:
+            FacilitatorError, Fenced: at the beginning or in the middle.
+        """
+        path = f"{attempt.path}/blobs/{sha256}"
+        answer = await self._send("GET", path, None, {"Range": f"bytes={start}-"}, streamed=True)
+        try:
+            yield _pieces(answer)
+        finally:
+            await answer.aclose()
+
     async def give_back(self, attempt: Attempt) -> None:
         """Put the job back into the queue; it counts as no attempt."""
         await self._insist("POST", f"{attempt.path}/return", b"")
@@ -151,19 +174,26 @@ class Facilitator:
             repeat += 1
 
     async def _send(
-        self, method: str, path: str, body: Body, headers: dict[str, str] | None = None, *, wait_s: float = 0
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        headers: dict[str, str] | None = None,
+        *,
+        wait_s: float = 0,
+        streamed: bool = False,
     ) -> httpx2.Response:
         token = self._token
         if token:
             try:
-                return await self._ask(method, path, body, headers, wait_s=wait_s)
+                return await self._ask(method, path, body, headers, wait_s=wait_s, streamed=streamed)
             except FacilitatorError as error:
                 if error.status != HTTPStatus.UNAUTHORIZED:
                     raise
         async with self._logging_in:
             if self._token == token:  # else another request logged in meanwhile
                 await self._log_in()
-        return await self._ask(method, path, body, headers, wait_s=wait_s)
+        return await self._ask(method, path, body, headers, wait_s=wait_s, streamed=streamed)
 
     async def _ask(
         self,
@@ -173,6 +203,7 @@ class Facilitator:
         headers: dict[str, str] | None = None,
         *,
         wait_s: float = 0,
+        streamed: bool = False,
     ) -> httpx2.Response:
         timeout = httpx2.Timeout(ANSWER_S, connect=CONNECT_S, pool=None)
         if wait_s:
@@ -182,16 +213,54 @@ class Facilitator:
             sent["Authorization"] = f"Bearer {self._token}"
         content = body() if callable(body) else body
         try:
-            answer = await self._http.request(method, path, content=content, headers=sent, timeout=timeout)
+            request = self._http.build_request(method, path, content=content, headers=sent, timeout=timeout)
+            answer = await self._http.send(request, stream=streamed)
+            if not answer.is_success:
+                await answer.aread()
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as error:
             raise FacilitatorError(f"the facilitator cannot be asked: {error}", HTTPStatus.BAD_REQUEST) from error
         except httpx2.HTTPError as error:
-            raise FacilitatorError(f"the facilitator cannot be reached: {error!r}") from error
+            raise self._unanswered(error) from error
+        self._has_answered = True
         if not answer.is_success:
             raise _refusal(answer)
         return answer
 
+    def _unanswered(self, error: httpx2.HTTPError) -> FacilitatorError:
+        why = distrust_in(error)
+        if why is None:
+            return FacilitatorError(f"the facilitator cannot be reached: {error!r}")
+        text = complaint(str(self._http.base_url), why, str(self._ca) if self._ca else None)
+        # A facilitator that was trusted before gets time to mend its certificate: jobs of its run here.
+        return FacilitatorError(text) if self._has_answered else Untrusted(text)
 
+
+def _trusting(ca: Path | None) -> ssl.SSLContext | bool:
+    try:
+        return ssl.create_default_context(cafile=str(ca)) if ca else True
+    except (OSError, ssl.SSLError) as error:
+        raise ExecutorError(f"the CA of the facilitator, {ca}, cannot be used: {error}") from error
+
+
+async def _pieces(answer: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The body in pieces that are worth a thread's while; what came before a break comes, too."""
+    waiting = bytearray()
+    broken = None
+    try:
+        async for data in answer.aiter_raw():
+            waiting += data
+            if len(waiting) >= _PIECE:
+                yield bytes(waiting)
+                waiting.clear()
+    except httpx2.HTTPError as error:
+        broken = error
+    if waiting:
+        yield bytes(waiting)
+    if broken is not None:
+        raise FacilitatorError(f"the facilitator broke off: {broken!r}") from broken
+
+
+_PIECE = 1024**2
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 

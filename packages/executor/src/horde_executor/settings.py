@@ -12,6 +12,7 @@ class Settings:
 
     Attributes:
         facilitator_url: where jobs come from.
+        facilitator_ca: the CA (a PEM file) that alone may vouch for it; None: those that everybody trusts.
         data: a directory of this agent alone; the workspaces of running jobs lie in it.
         classes: the executor classes whose jobs it takes; empty: whatever classes there are.
         hotkey: who it is.
@@ -31,3 +32,4 @@ class Settings:
     docker_url: str | None = None
     memory: int | None = None
     pids: int = 4096
+    facilitator_ca: Path | None = None

@@ -7,6 +7,7 @@
 | download | beside prepare                               | the job's download limit                  |
 | execute  | when both are through and the lease is sure  | the job's, from the start of its process  |
 | collect  | when the container is gone, however it ended | the operator's: `collect_s`               |
+| upload   | after collect; it stands in `upload`         | the job's upload limit                    |
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import JsonValue
@@ -179,7 +181,14 @@ async def _download(run: Run, space: Workspace) -> None:
     with run.watch.measure("download"):
         try:
             async with limit(spec.download_time_limit):
-                await place(spec.volumes, space.volume, space.tmp, egress=run.host.egress, progress=progress)
+                await place(
+                    spec.volumes,
+                    space.volume,
+                    space.tmp,
+                    egress=run.host.egress,
+                    progress=progress,
+                    blobs=partial(run.host.facilitator.read_blob, run.attempt),
+                )
         except LimitReached as error:
             what = (
                 f"the volumes were not in place within the download limit of {spec.download_time_limit} s;"

@@ -1,6 +1,6 @@
 """The input volumes of a job, put into its `/volume` tree as the wire says: in order, later ones on top.
 
-What comes by HTTP is downloaded first, several at a time, into files of ours; placing follows in order.
+What is fetched comes first, several at a time, into files of ours; placing follows in order.
 """
 
 import asyncio
@@ -10,26 +10,27 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from horde_core import paths
 from horde_core.outcomes import Reason, Stage
 from horde_core.volumes import (
     MOUNT,
+    AnyVolume,
+    BlobVolume,
     HuggingfaceVolume,
     InlineVolume,
     SingleFileVolume,
-    ZipUrlVolume,
     decode_contents,
 )
 from horde_executor import archive, threads, tree
 from horde_executor.archive import ArchiveCaps
+from horde_executor.blob_volumes import ReadBlob, fetch_blob
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import Progress, fetch
-from horde_executor.hop import Patience
+from horde_executor.patience import Patience
 from horde_executor.room import Room
-
-AnyVolume = InlineVolume | SingleFileVolume | ZipUrlVolume | HuggingfaceVolume
 
 AT_ONCE = 4
 
@@ -51,6 +52,7 @@ async def place(
     caps: Caps | None = None,
     patience: Patience | None = None,
     progress: Progress | None = None,
+    blobs: ReadBlob | None = None,
 ) -> None:
     """Put all volumes of a job below `root`.
 
@@ -62,6 +64,7 @@ async def place(
         caps: the operator's limits.
         patience: how long downloads bear with a server.
         progress: called in the event loop with the bytes of all downloads so far, and their total once known.
+        blobs: where blobs come from; None where there are none.
 
     Raises:
         JobFailure: at the stage `download`; the first that failed decides, the others are stopped.
@@ -71,7 +74,7 @@ async def place(
         _check_supported(volume)
     room = Room(caps.total_bytes)
     placing = _Placing(tuple(volumes), root, scratch, room, caps)
-    await _download_all(placing, egress, patience, _Total(progress))
+    await _download_all(placing, egress, patience, _Total(progress), blobs)
     await threads.run(placing.run, name="place volumes")
 
 
@@ -81,7 +84,7 @@ def path_of(volume: AnyVolume) -> str:
 
 
 def _check_supported(volume: AnyVolume) -> None:
-    if isinstance(volume, InlineVolume | SingleFileVolume):
+    if isinstance(volume, InlineVolume | SingleFileVolume | BlobVolume):
         return
     what = "a Hugging Face repository" if isinstance(volume, HuggingfaceVolume) else "a zip archive given by URL"
     raise JobFailure(
@@ -92,7 +95,9 @@ def _check_supported(volume: AnyVolume) -> None:
     )
 
 
-async def _download_all(placing: "_Placing", egress: Egress, patience: Patience | None, total: "_Total") -> None:
+async def _download_all(
+    placing: "_Placing", egress: Egress, patience: Patience | None, total: "_Total", blobs: ReadBlob | None
+) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def download(index: int, volume: SingleFileVolume, progress: Progress) -> None:
@@ -108,11 +113,19 @@ async def _download_all(placing: "_Placing", egress: Egress, patience: Patience 
                     progress=progress,
                 )
 
+    async def fetch_from(read: ReadBlob, index: int, volume: BlobVolume, progress: Progress) -> None:
+        async with places:
+            with placing.download(index).open("wb") as file:
+                name = path_of(volume)
+                await fetch_blob(read, volume, file, name=name, room=placing.room, progress=progress)
+
     try:
         async with asyncio.TaskGroup() as group:
             for index, volume in enumerate(placing.volumes):
                 if isinstance(volume, SingleFileVolume):
                     group.create_task(download(index, volume, total.part()))
+                elif isinstance(volume, BlobVolume) and blobs is not None:
+                    group.create_task(fetch_from(blobs, index, volume, total.part()))
     except ExceptionGroup as group:
         first = group.exceptions[0]
         raise first from first.__cause__
@@ -169,14 +182,19 @@ class _Placing:
     def _place(self, root: int, index: int, volume: AnyVolume, stop: threading.Event) -> None:
         parts = paths.components(volume.relative_path or "")
         match volume:
-            case SingleFileVolume():
+            case BlobVolume(unpack=True):
+                with tree.directory(root, parts) as directory, self.download(index).open("rb") as source:
+                    self._unpack(source, directory, path_of(volume), stop)
+                self.download(index).unlink()
+                self.room.give(volume.size)
+            case SingleFileVolume() | BlobVolume():
                 with tree.directory(root, parts[:-1]) as directory:
                     tree.move_in(self.download(index), directory, parts[-1])
             case InlineVolume():
                 contents = decode_contents(volume.contents)
                 if volume.is_zip:
                     with tree.directory(root, parts) as directory:
-                        self._unpack(contents, directory, path_of(volume), stop)
+                        self._unpack(io.BytesIO(contents), directory, path_of(volume), stop)
                 else:
                     self.room.take(len(contents), path_of(volume))
                     with (
@@ -187,7 +205,5 @@ class _Placing:
             case _:
                 raise AssertionError("refused before anything began")
 
-    def _unpack(self, contents: bytes, directory: int, name: str, stop: threading.Event) -> None:
-        archive.unpack(
-            io.BytesIO(contents), directory, name=name, room=self.room, stop=stop, caps=self._caps.archive
-        )
+    def _unpack(self, source: BinaryIO, directory: int, name: str, stop: threading.Event) -> None:
+        archive.unpack(source, directory, name=name, room=self.room, stop=stop, caps=self._caps.archive)

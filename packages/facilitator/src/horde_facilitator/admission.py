@@ -13,7 +13,7 @@ from horde_core import signing
 from horde_core.price import seconds_of
 from horde_core.signing import RequestSignature, Scope, SignatureError
 from horde_core.spec import JobSpec, field_errors
-from horde_core.volumes import HuggingfaceVolume, ZipUrlVolume
+from horde_core.volumes import BlobVolume, HuggingfaceVolume, ZipUrlVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
@@ -41,7 +41,7 @@ class Admitted:
     """A request that may become a job, with the signature and the key that must not make a second one.
 
     `seconds` is the sum of its limits; what they cost, and whether there is such a class, the records tell.
-    `body_sha256` is the same for bodies that say the same.
+    `body_sha256` is the same for bodies that say the same. `blobs` are the inputs that must have been uploaded.
     """
 
     job: NewJob
@@ -50,6 +50,7 @@ class Admitted:
     remember_until_us: int
     idempotency_key: str | None
     body_sha256: bytes
+    blobs: tuple[BlobVolume, ...] = ()
 
 
 def admit(
@@ -88,6 +89,7 @@ def admit(
         remember_until_us=signature.timestamp_ns // 1000 + microseconds(remember_s),
         idempotency_key=_idempotency_key(headers),
         body_sha256=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest(),
+        blobs=tuple(volume for volume in spec.volumes if isinstance(volume, BlobVolume)),
     )
 
 
@@ -210,8 +212,6 @@ def _check_available(spec: JobSpec) -> None:
         fields.setdefault("volumes", []).append("volumes from Hugging Face are not available yet")
     if ZipUrlVolume in kinds:
         fields.setdefault("volumes", []).append("volumes of the type zip_url are not available yet")
-    if spec.uploads:
-        fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
     if fields:

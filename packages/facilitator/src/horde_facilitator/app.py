@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from horde_facilitator.api import (
     attempts,
+    authority,
+    blobs,
     cheating,
     claims,
     classes,
@@ -25,9 +27,11 @@ from horde_facilitator.api import (
 from horde_facilitator.api.description import describe
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.bus import LocalBus
+from horde_facilitator.checks import Checks
 from horde_facilitator.clock import Clock, SystemClock
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.directory import DirectoryBlobs
+from horde_facilitator.encryption import by_default
 from horde_facilitator.guests import Guests
 from horde_facilitator.home import occupied
 from horde_facilitator.keyring import Keyring
@@ -38,6 +42,7 @@ from horde_facilitator.reconciler import Reconciler
 from horde_facilitator.records import executors, people
 from horde_facilitator.resealing import keys_for
 from horde_facilitator.settings import Settings
+from horde_facilitator.tls import certificate as tls
 
 ROUTERS = (
     login,
@@ -47,12 +52,14 @@ ROUTERS = (
     files,
     claims,
     attempts,
+    blobs,
     cheating,
     health,
     hotkeys,
     machines,
     usage,
     classes,
+    authority,
 )
 
 
@@ -84,25 +91,31 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         home = stack.enter_context(occupied(settings.data))
+        encryption = settings.encryption or by_default(settings.host)
+        certificate = await asyncio.to_thread(tls.opened, encryption, home.tls, settings.host, clock)
         keys = Keyring.opened(home.token_keys, settings.token_s)
         await asyncio.to_thread(bring_up_to_date, home.database)
         sealing = await asyncio.to_thread(keys_for, home.database, home.sealing_keys)
         bus = LocalBus()
         database = await stack.enter_async_context(Database.opened(home.database, bus))
-        blobs = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
-        reconciler = Reconciler(settings, clock, database, blobs)
+        store = await stack.enter_async_context(DirectoryBlobs.opened(home.blobs))
+        reconciler = Reconciler(settings, clock, database, store)
         await database.write(_first_words(settings, clock))
         await reconciler.begin()
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         ticking = tasks.create_task(reconciler.run(), name="reconciler")
         stack.callback(ticking.cancel)
+        if certificate:
+            following = tasks.create_task(certificate.follow(settings.certificate_s), name="certificate")
+            stack.callback(following.cancel)
         stack.callback(bus.close)
         yield Parts(
             settings=settings,
             clock=clock,
             bus=bus,
             database=database,
-            blobs=blobs,
+            blobs=store,
+            checks=Checks(store),
             keys=keys,
             sealing=sealing,
             guests=Guests(database, clock),
@@ -111,6 +124,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncGenera
             logins=Pace("logins of this hotkey", settings.login_burst, settings.login_per_s),
             peer_logins=Pace("logins from this address", settings.peer_login_burst, settings.peer_login_per_s),
             big_bodies=asyncio.Semaphore(2),
+            certificate=certificate,
         )
 
 

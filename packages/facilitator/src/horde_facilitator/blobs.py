@@ -25,6 +25,16 @@ def artifact_key(job: str, attempt: int, sha256: str) -> str:
     return f"{job}/{attempt}/artifacts/{sha256}"
 
 
+def input_prefix(blob: str) -> str:
+    """What the key of an input blob begins with; `blob` is its id, not its hash, so that a new one is another."""
+    return f"inputs/{blob}/"
+
+
+def input_key(blob: str) -> str:
+    """The key of an input blob."""
+    return f"{input_prefix(blob)}content"
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What was stored: bytes and their hash."""
@@ -61,12 +71,16 @@ class Blobs(Protocol):
         """Begin a blob whose key is not known yet; what is not kept is removed at the end of the context."""
         ...
 
-    async def append(self, key: str, offset: int, data: bytes) -> int:
+    async def append(self, key: str, offset: int, data: bytes, *, sync: bool = True) -> int:
         """Append those of the bytes that lie beyond the end of the log; returns its size.
 
         Bytes that the log has already are skipped. When `offset` lies beyond the end nothing is written, and
-        the size returned is smaller than `offset`.
+        the size returned is smaller than `offset`. Without `sync` they are on disk only after `sync`.
         """
+        ...
+
+    async def sync(self, key: str) -> None:
+        """All that was appended to a log, if there is one, is on disk."""
         ...
 
     async def size(self, key: str) -> int | None:

@@ -100,9 +100,13 @@ class DirectoryBlobs:
         finally:
             await asyncio.shield(self.do(incoming.discard))
 
-    async def append(self, key: str, offset: int, data: bytes) -> int:
+    async def append(self, key: str, offset: int, data: bytes, *, sync: bool = True) -> int:
         """Append what the log has not yet."""
-        return await self.do(lambda: self._append(self._root / key, offset, data))
+        return await self.do(lambda: self._append(self._root / key, offset, data, sync=sync))
+
+    async def sync(self, key: str) -> None:
+        """Bring all of a log to disk."""
+        await self.do(lambda: _sync_file(self._root / key))
 
     async def size(self, key: str) -> int | None:
         """The size of a blob."""
@@ -125,7 +129,7 @@ class DirectoryBlobs:
         source.replace(target)
         _sync_directory(target.parent)
 
-    def _append(self, path: Path, offset: int, data: bytes) -> int:
+    def _append(self, path: Path, offset: int, data: bytes, *, sync: bool) -> int:
         with self._locked(path):
             size = _size(path)
             known = size or 0
@@ -137,7 +141,8 @@ class DirectoryBlobs:
             with path.open("ab") as file:
                 file.write(new)
                 file.flush()
-                os.fdatasync(file.fileno())
+                if sync:
+                    os.fdatasync(file.fileno())
             if size is None:
                 _sync_directory(path.parent)
             return known + len(new)
@@ -175,6 +180,11 @@ def _make_directory(path: Path) -> None:
     _make_directory(path.parent)
     path.mkdir(exist_ok=True, mode=0o700)
     _sync_directory(path.parent)
+
+
+def _sync_file(path: Path) -> None:
+    with suppress(FileNotFoundError), path.open("ab") as file:
+        os.fdatasync(file.fileno())
 
 
 def _sync_directory(path: Path) -> None:

@@ -36,6 +36,11 @@ class Home:
         """The keys of what is sealed in the records; see `sealing`."""
         return self.root / "keys" / "sealing"
 
+    @property
+    def tls(self) -> Path:
+        """The directory of certificates; see `tls.certificate`."""
+        return self.root / "tls"
+
 
 @contextmanager
 def occupied(root: Path) -> Generator[Home]:

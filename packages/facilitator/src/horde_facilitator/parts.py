@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from horde_facilitator.auth import Nonces, Tokens
 from horde_facilitator.blobs import Blobs
 from horde_facilitator.bus import Bus
+from horde_facilitator.checks import Checks
 from horde_facilitator.clock import Clock
 from horde_facilitator.database import Database
 from horde_facilitator.guests import Guests
@@ -13,6 +14,7 @@ from horde_facilitator.keyring import Keyring
 from horde_facilitator.pace import Pace
 from horde_facilitator.sealing import SealingKeys
 from horde_facilitator.settings import Settings
+from horde_facilitator.tls.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Parts:
     """What requests work with.
 
     `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
-    same time.
+    same time. Without a `certificate` it is plain HTTP that is spoken.
     """
 
     settings: Settings
@@ -28,6 +30,7 @@ class Parts:
     bus: Bus
     database: Database
     blobs: Blobs
+    checks: Checks
     guests: Guests
     keys: Keyring
     sealing: SealingKeys
@@ -36,3 +39,4 @@ class Parts:
     logins: Pace
     peer_logins: Pace
     big_bodies: asyncio.Semaphore
+    certificate: Certificate | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from horde_core.outcomes import Stage
-from horde_facilitator.blobs import Blobs, attempt_prefix
+from horde_facilitator.blobs import Blobs, attempt_prefix, input_prefix
 from horde_facilitator.clock import Clock, Now, microseconds
 from horde_facilitator.database import Database, Transaction
 from horde_facilitator.decisions import deadline_exceeded, executor_lost
@@ -23,7 +23,7 @@ from horde_facilitator.reconcile import (
     due,
     served_lanes,
 )
-from horde_facilitator.records import endings, executors, jobs, people, sweep
+from horde_facilitator.records import endings, executors, inputs, jobs, people, sweep
 from horde_facilitator.records.values import End
 from horde_facilitator.settings import Settings
 
@@ -55,7 +55,7 @@ class Reconciler:
                     await self.begin()
                 await self.tick()
                 if now.boot_us - swept.boot_us >= microseconds(self._settings.sweep_s):
-                    await self._database.write(lambda tx: people.forget_expired(tx, self._clock.now().wall_us))
+                    await self._sweep(now)
                     swept = now
                 last = self._clock.now()
             except StoreError:
@@ -123,6 +123,21 @@ class Reconciler:
             case Overdue():
                 outcome = deadline_exceeded(Stage.EXECUTION)
                 endings.end_held(tx, held, End.ENDED, outcome, now, reported_by="facilitator")
+
+    async def _sweep(self, now: Now) -> None:
+        """Forget what has expired. Bytes go after the record of them, so that nothing names what is not there."""
+        drafts = now.wall_us - microseconds(self._settings.draft_s)
+        unused = now.wall_us - microseconds(self._settings.unused_blob_s)
+
+        def forget(tx: Transaction) -> None:
+            people.forget_expired(tx, now.wall_us)
+            inputs.expire(tx, drafts, unused)
+
+        await self._database.write(forget)
+        while gone := await self._database.read(inputs.gone):
+            for blob in gone:
+                await self._blobs.delete(input_prefix(blob))
+            await self._database.write(lambda tx, gone=gone: inputs.forget(tx, gone))
 
     async def _clear_blobs(self, gone: Sequence[tuple[str, int]]) -> None:
         for job, attempt in gone:

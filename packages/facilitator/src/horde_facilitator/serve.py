@@ -14,6 +14,8 @@ from horde_facilitator.clock import Clock
 from horde_facilitator.errors import StartError
 from horde_facilitator.parts import Parts
 from horde_facilitator.settings import Settings
+from horde_facilitator.tls.certificate import Certificate
+from horde_facilitator.tls.names import reached_as
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -35,7 +37,7 @@ async def serve(
     listening = _listen(settings.host, settings.port)
     try:
         async with running(settings, clock) as parts:
-            await _serve(_Server(parts, _url(listening), ready), listening)
+            await _serve(_Server(parts, _url(listening, parts.certificate), ready), listening)
     finally:
         listening.close()
 
@@ -58,6 +60,7 @@ class _Server(uvicorn.Server):
     """
 
     def __init__(self, parts: Parts, url: str, ready: Callable[[str], None] | None) -> None:
+        certificate = parts.certificate
         super().__init__(
             uvicorn.Config(
                 create_app(parts),
@@ -72,6 +75,7 @@ class _Server(uvicorn.Server):
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S,
+                ssl_context_factory=(lambda _config, _default: certificate.context) if certificate else None,
             )
         )
         self._parts = parts
@@ -114,6 +118,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, certificate: Certificate | None) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if certificate:
+        host = reached_as(host, certificate.names)
+    scheme = "https" if certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from horde_core.wire.executor import Limits
+from horde_facilitator.encryption import Encryption
 
 MIB = 1024**2
 
@@ -14,7 +15,10 @@ class Settings:
     """Settings of one facilitator. Names end in their unit: `_s` seconds, `_bytes` bytes.
 
     `admit` maps a role (``user``, ``executor``) to hotkeys that are added to the stored allow-list at the start;
-    a hotkey that is on no list is refused. `port` 0 takes a free port.
+    a hotkey that is on no list is refused. `port` 0 takes a free port. Without an `encryption` it is HTTPS with an
+    own certificate, and on loopback plain HTTP.
+    `blob_bytes` bounds an uploaded input, `blob_bytes_per_hotkey` all of an owner's; unfinished ones are forgotten
+    after `draft_s`, the others `unused_blob_s` after their last use.
     `cheat_out_s` is how long a confirmed report of cheating takes an executor out; the reports of one hotkey keep
     at most `cheat_executors_out` out without an operator's word.
     """
@@ -22,6 +26,7 @@ class Settings:
     data: Path
     host: str = "127.0.0.1"
     port: int = 8700
+    encryption: Encryption | None = None
     admit: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     lease_s: float = 30
@@ -45,6 +50,11 @@ class Settings:
     signature_past_s: int = 300
     signature_future_s: int = 60
 
+    blob_bytes: int = 16 * 1024 * MIB
+    blob_bytes_per_hotkey: int = 64 * 1024 * MIB
+    draft_s: float = 86_400
+    unused_blob_s: float = 7 * 86_400
+
     body_bytes: int = 32 * MIB
     inline_bytes: int = 50 * MIB
     listing_bytes: int = 64 * 1024
@@ -56,3 +66,4 @@ class Settings:
     recheck_s: float = 30
     tick_s: float = 1
     sweep_s: float = 60
+    certificate_s: float = 60

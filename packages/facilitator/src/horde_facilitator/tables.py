@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from horde_core.lifecycle import Status
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -99,6 +99,39 @@ _LANE = (jobs.c.executor_class, jobs.c.trusted)
 _queue_index("jobs_queued", *_LANE, jobs.c.owner, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
 _queue_index("jobs_queued_of_owner", jobs.c.owner, *_LANE, jobs.c.priority, jobs.c.namespace, jobs.c.turn)
 _queue_index("jobs_waiting", jobs.c.queue_until_us)
+
+input_blobs = Table(
+    "input_blobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("used_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What owners uploaded for their jobs. `state`: draft (not all of it is here and right), whole, or gone (its bytes
+are being removed). `size`: of the whole. `used_us`: the last time that its owner had to do with it."""
+IS_THERE = input_blobs.c.state != literal("gone", literal_execute=True)
+Index(
+    "input_blobs_of_owner",
+    input_blobs.c.owner,
+    input_blobs.c.sha256,
+    unique=True,
+    sqlite_where=IS_THERE,
+    postgresql_where=IS_THERE,
+)
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    _of_job(),
+    Column("blob", String, ForeignKey("input_blobs.id", ondelete="CASCADE"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Which jobs name which input blobs."""
+Index("job_inputs_of_blob", job_inputs.c.blob)
 
 served_owners = Table(
     "served_owners",

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from horde_cli.serving import execute, facilitate, log_to_stderr
+from horde_cli.encryption import Tls
+from horde_cli.serving import Where, execute, facilitate, log_to_stderr
 
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
@@ -53,14 +54,20 @@ async def facilitator(settings: dict[str, Any]) -> None:
         host=settings["host"],
         port=settings["port"],
         admit=settings["admit"],
+        tls=Tls.of(settings["tls"]),
         ready=lambda url: say(settings["notes"], "ready", url),
     )
 
 
 async def executor(settings: dict[str, Any]) -> None:
     """Run jobs; where the facilitator is comes as a second line, when it is known."""
+
+    def where() -> Where:
+        told = json.loads(sys.stdin.readline())
+        return Where(told["url"], Path(told["ca"]) if told["ca"] else None)
+
     await execute(
-        facilitator_url=lambda: sys.stdin.readline().strip(),
+        where=where,
         data=Path(settings["data"]),
         hotkey=Path(settings["hotkey"]),
         classes=settings["classes"],

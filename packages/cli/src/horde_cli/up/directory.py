@@ -29,6 +29,8 @@ class Directory:
         # Where a Bittensor wallet `horde` below `wallets` has its hotkey `default`.
         self.user_hotkey = root / "wallets" / "horde" / "hotkeys" / "default"
         self.client_config = root / "client.toml"
+        # What clients have to trust, where that is no public authority; the facilitator writes it.
+        self.authority = root / "facilitator" / "tls" / "ca.pem"
         self.logs = root / "logs"
         self._running = root / "up.json"
         self._lock = root / "up.lock"

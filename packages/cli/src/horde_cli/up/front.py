@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from horde_cli.encryption import Tls
 from horde_cli.errors import StartError
 from horde_cli.hotkeys import open_or_make
 from horde_cli.up.directory import STOP_SIGNALS, Directory, Running
@@ -26,6 +27,7 @@ def up(
     slots: int,
     allow_egress: Iterable[str],
     admit: Mapping[str, frozenset[str]],
+    tls: Tls,
 ) -> None:
     """Serve from `data` in the place of this process; returns only when another process serves from there.
 
@@ -55,11 +57,13 @@ def up(
         "lock": held,
         # Until there are validators of their own, a horde of one machine goes by the hotkey of its user.
         "validator": user.ss58_address,
+        "warning": tls.warning(host),
         "facilitator": {
             "data": str(directory.facilitator),
             "host": host,
             "port": port,
             "admit": {role: sorted(hotkeys) for role, hotkeys in admitted.items()},
+            "tls": tls.as_json(),
         },
         "executor": {
             "data": str(directory.executor),

@@ -25,7 +25,7 @@ STOP_FACILITATOR_S = 8.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CA_VARIABLE = "COMPUTE_HORDE_CA"  # as in the SDK, which is too large for this process
 
 
 class StartFailedError(Exception):
@@ -77,6 +77,7 @@ class Supervisor:
         self._directory = Directory(Path(plan["data"]))
         self._lock = int(plan["lock"])
         self._validator = str(plan["validator"])
+        self._warning = str(plan["warning"])
         os.set_inheritable(self._lock, False)
         self._selector = selectors.DefaultSelector()
         self._facilitator = self._child("facilitator", plan["facilitator"])
@@ -98,7 +99,7 @@ class Supervisor:
         url = own_url(self._wait_until_ready(self._facilitator))
         # A port that the system chose is kept over restarts, or clients would lose their facilitator.
         self._facilitator.settings["port"] = int(url.rstrip("/").rsplit(":", 1)[1])
-        self._executor.send(url)
+        self._tell_where(url)
         self._wait_until_ready(self._executor)
         self._announce(url)
         while not self._stops_asked:
@@ -140,14 +141,32 @@ class Supervisor:
         return child.ready
 
     def _announce(self, url: str) -> None:
-        write_whole(self._directory.client_config, client_config(url, self._validator))
+        ca = self._authority(url)
+        inside = ca and ca.is_relative_to(self._directory.root)
+        named = ca.relative_to(self._directory.root) if ca and inside else ca
+        write_whole(self._directory.client_config, client_config(url, self._validator, named))
         self._directory.say_running(url)
         with contextlib.suppress(OSError):
             print(f"ready {url}", flush=True)
-        if self._facilitator.settings["host"] not in LOOPBACK:
-            tell("nothing on the way to it is encrypted; let nobody else into that network")
+        if self._warning:
+            tell(self._warning)
+        if ca:
+            tell(f"clients trust it by {ca}; horde invite and horde executor enroll tell other machines")
         tell("all classes are served by this machine as far as its size allows, unverified")
         tell(f"config {self._directory.client_config}; Ctrl-C stops")
+
+    def _authority(self, url: str) -> Path | None:
+        """The file of the CA that vouches for the facilitator, if it is no public one."""
+        if not url.startswith("https:"):
+            return None
+        if self._directory.authority.exists():
+            return self._directory.authority
+        named = os.environ.get(CA_VARIABLE)
+        return Path(named).expanduser().absolute() if named else None
+
+    def _tell_where(self, url: str) -> None:
+        ca = self._authority(url)
+        self._executor.send(json.dumps({"url": url, "ca": str(ca) if ca else None}))
 
     def _keep_running(self, child: Child, url: str) -> None:
         now = time.monotonic()
@@ -155,7 +174,7 @@ class Supervisor:
             del self._restarts[child]
             child.start(self._lock)
             if child is self._executor:
-                child.send(url)
+                self._tell_where(url)
         ended = child.take_end()
         if ended is not None:
             pause = self._pauses[child] = pause_before_restart(self._pauses[child], now - child.started)

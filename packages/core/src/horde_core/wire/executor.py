@@ -23,6 +23,7 @@ from horde_core.lifecycle import Status
 from horde_core.outcomes import Outcome, Stage
 from horde_core.spec import JobSpec
 from horde_core.terms import MAX_CLASSES, Profile
+from horde_core.uploads import MAX_UPLOADS
 
 PREFIX = "/executor/v1"
 CLASSES_PATH = PREFIX + "/classes"
@@ -33,6 +34,9 @@ Stream = Literal["stdout", "stderr"]
 
 SHORT_LOG = 4096
 """Bytes of a log stream that may go along with the outcome."""
+
+ANSWER_BODY = 16 * 1024
+"""Bytes that are kept of what the server of an output answers."""
 
 
 class _Message(BaseModel):
@@ -136,7 +140,17 @@ class ProgressEvent(_Message):
     unit: str = "bytes"
 
 
-Event = Annotated[StatusEvent | ProgressEvent, Field(discriminator="kind")]
+class ExposedEvent(_Message):
+    """Bytes are about to leave for the user's URLs. None does before this is acknowledged.
+
+    From then on a lost attempt is not repeated: nobody but the user knows what the first bytes have done.
+    """
+
+    kind: Literal["exposed"] = "exposed"
+    at_ns: int
+
+
+Event = Annotated[StatusEvent | ProgressEvent | ExposedEvent, Field(discriminator="kind")]
 
 
 class Events(_Message):
@@ -174,6 +188,18 @@ class LeftOut(_Message):
     why: str
 
 
+class UploadAnswer(_Message):
+    """What the server of an output answered last. `path` is below `/output`; names of headers are in lower case.
+
+    `body` has the first `ANSWER_BODY` bytes, where what is no UTF-8 was replaced.
+    """
+
+    path: str
+    status: int
+    headers: dict[str, str] = {}
+    body: Annotated[str, Field(max_length=ANSWER_BODY)] = ""
+
+
 class OutcomeReport(_Message):
     """The end of an attempt, with the events that were not yet sent (numbered from `first_seq`).
 
@@ -186,6 +212,7 @@ class OutcomeReport(_Message):
     logs: dict[Stream, LogTotal] = {}
     artifacts: list[ArtifactEntry] = []
     left_out: list[LeftOut] = []
+    uploads: Annotated[list[UploadAnswer], Field(max_length=MAX_UPLOADS)] = []
     stage_seconds: dict[str, float] = {}
 
 

@@ -24,7 +24,7 @@ from horde_facilitator.decisions import over_class_limit, over_queue_limit
 from horde_facilitator.errors import NotFound
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import classes, dossiers, jobs, people, repeats
+from horde_facilitator.records import classes, dossiers, inputs, jobs, people, repeats
 from horde_facilitator.records.dossiers import Dossier
 
 PAGE_SIZE = 10
@@ -90,6 +90,7 @@ def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
     )
     priced = replace(job, price=admitted.seconds * terms.weight)
     jobs.create(tx, priced, parts.clock.now(), rejection)
+    inputs.name(tx, job.owner, job.uuid, admitted.blobs, parts.clock.now())
     people.remember_signature(tx, signature.signatory, signature.signature, job.uuid, admitted.remember_until_us)
     if key is not None:
         repeats.remember(tx, job.owner, key, admitted.body_sha256, job.uuid)
@@ -173,7 +174,7 @@ async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline:
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts, Caps(cap // 2, cap // 4)):
+            async for piece in inlined(dossier, parts, Caps(3 * cap // 8, cap // 4, cap // 8)):
                 yield piece
         else:
             yield await bare(dossier, parts)

@@ -11,8 +11,9 @@ import httpx2
 from pydantic import JsonValue
 
 from compute_horde_sdk.v1._search import Search
-from compute_horde_sdk.v1._transport import Call, Transport
+from compute_horde_sdk.v1._transport import Call, Content, Transport
 from horde_core.signing import Scope, Signer, sign_request
+from horde_core.wire.blobs import BLOBS_PATH, BlobState
 from horde_core.wire.cheating import REPORT_PATH, CheatReport
 from horde_core.wire.classes import CLASSES_PATH, Classes
 from horde_core.wire.client import (
@@ -26,6 +27,7 @@ from horde_core.wire.client import (
     LogChunk,
     WatchRequest,
 )
+from horde_core.wire.executor import ArtifactEntry
 from horde_core.wire.explanation import Explanation
 from horde_core.wire.payment import USAGE_PATH, Usage
 
@@ -92,9 +94,22 @@ class Api:
         """One artifact; `path` is its full path in the container."""
         return (await self._transport.request(self._artifact(uuid, path))).content
 
-    def artifact_stream(self, uuid: str, path: str) -> AbstractAsyncContextManager[httpx2.Response]:
-        """One artifact, to be read piece by piece."""
-        return self._transport.stream(self._artifact(uuid, path))
+    def artifact_stream(
+        self, uuid: str, entry: ArtifactEntry, start: int
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        """One artifact, piece by piece: from `start` on (206) if it is the same still, else whole (200)."""
+        headers = {"Range": f"bytes={start}-", "If-Range": f'"{entry.sha256}"'} if start else {}
+        return self._transport.stream(replace(self._artifact(uuid, entry.path), headers=headers))
+
+    async def blob(self, sha256: str) -> BlobState:
+        """How much of a blob of ours the facilitator has; of one that it does not know, nothing."""
+        return await self._transport.fetch(Call("GET", f"{BLOBS_PATH}{sha256}/"), BlobState)
+
+    async def put_blob(self, sha256: str, size: int, offset: int, length: int, pieces: Content) -> BlobState:
+        """Send `length` bytes of a blob from `offset` on. One try, for what arrived need not be sent again."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length)}
+        path, params = f"{BLOBS_PATH}{sha256}/{offset}", {"size": size}
+        return await self._transport.fetch(Call("PUT", path, pieces, params, headers, tries=1), BlobState)
 
     def events(self, jobs: Mapping[str, int]) -> AbstractAsyncContextManager[AsyncIterator[JobEvents]]:
         """What is new of some jobs, each beyond the number of history entries known; then live, without an end."""

@@ -1,36 +1,49 @@
 """Artifacts as files in a directory of the user's."""
 
 import asyncio
-import os
+import errno
+import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx2
+from uuid import uuid4
 
 from compute_horde_sdk.v1._api import Api
-from compute_horde_sdk.v1._errors import ComputeHordeError
+from compute_horde_sdk.v1._errors import ComputeHordeError, RefusedError, UnreachableError
+from compute_horde_sdk.v1._transport import Outage
 from horde_core import paths
 from horde_core.wire.executor import ArtifactEntry
 
+AT_ONCE = 4
 CHUNK = 1024**2
 
 
 async def download(
     api: Api, uuid: str, artifacts_dir: str, entries: list[ArtifactEntry], directory: Path
 ) -> dict[str, Path]:
-    """Fetch artifacts into a directory; returns where each is, by its path in the container.
+    """Fetch artifacts into a directory, several at once; returns where each is, by its path in the container.
 
     Raises:
         ComputeHordeError: an artifact cannot be fetched, is damaged, or has a name that cannot be used.
-        OSError: a file cannot be written.
+        OSError: a file cannot be written, or there is too little room for all of them.
     """
     placed = {entry.path: _place(directory, artifacts_dir, entry.path) for entry in entries}
-    for entry in entries:
-        await asyncio.to_thread(placed[entry.path].parent.mkdir, parents=True, exist_ok=True)
-        async with api.artifact_stream(uuid, entry.path) as response:
-            await _write(response, entry, placed[entry.path])
+    await asyncio.to_thread(_check_room, directory, sum(entry.size for entry in entries))
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def fetch(entry: ArtifactEntry) -> None:
+        async with places:
+            target = placed[entry.path]
+            await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+            await _fetch(api, uuid, entry, target)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for entry in entries:
+                group.create_task(fetch(entry))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     return placed
 
 
@@ -61,19 +74,82 @@ def _place(directory: Path, artifacts_dir: str, path: str) -> Path:
     return directory.joinpath(*parts)
 
 
-async def _write(response: httpx2.Response, entry: ArtifactEntry, target: Path) -> None:
-    """Write a file that appears under its name only when it is whole and right."""
-    digest = sha256()
-    draft = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    file = await asyncio.to_thread(draft.open, "wb")
+def _check_room(directory: Path, needed: int) -> None:
+    """Refuse what will not fit before anything is fetched.
+
+    Raises:
+        OSError: there is too little room.
+    """
+    there = next(place for place in (directory, *directory.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"the artifacts have {needed} bytes, and {free} are free there", str(directory)
+        )
+
+
+async def _fetch(api: Api, uuid: str, entry: ArtifactEntry, target: Path) -> None:
+    """Fetch a file, which appears under its name only when it is whole and right."""
+    draft = _Draft(target.with_name(f".horde-{uuid4().hex}.part"))
+    outage = Outage()
     try:
-        with file:
-            async for chunk in response.aiter_bytes(CHUNK):
-                digest.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
-        if digest.hexdigest() != entry.sha256:
+        while draft.size < entry.size:
+            before = draft.size
+            try:
+                await _read_on(api, uuid, entry, draft)
+                break
+            except (RefusedError, UnreachableError) as error:
+                if draft.size > before:
+                    outage.heard()
+                await outage.wait(error)
+        if draft.digest.hexdigest() != entry.sha256:
             raise ComputeHordeError(f"artifact {entry.path} does not have the content that the executor stored")
-        draft.replace(target)
+        await asyncio.to_thread(draft.keep, target)
     finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
+        draft.discard()
+
+
+async def _read_on(api: Api, uuid: str, entry: ArtifactEntry, draft: "_Draft") -> None:
+    """Read from where the draft ends to the end of the artifact; what came before a break is kept."""
+    async with api.artifact_stream(uuid, entry, draft.size) as response:
+        if draft.size and response.status_code != HTTPStatus.PARTIAL_CONTENT:
+            draft.restart()
+        waiting = bytearray()
+        try:
+            async for data in response.aiter_raw():
+                waiting += data
+                if len(waiting) >= CHUNK:
+                    await asyncio.to_thread(draft.write, bytes(waiting))
+                    waiting.clear()
+        finally:
+            draft.write(waiting)
+
+
+class _Draft:
+    """A file in the making, beside its place, with the hash of what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.digest = sha256()
+        self.size = 0
+        self._path = path
+        self._file = path.open("xb", buffering=0)
+
+    def write(self, data: bytes | bytearray) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.digest.update(data)
+        self.size += len(data)
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.digest, self.size = sha256(), 0
+
+    def keep(self, target: Path) -> None:
+        self._file.close()
+        self._path.replace(target)
+
+    def discard(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)

@@ -14,13 +14,14 @@ from typing import Literal, Self
 from pydantic import JsonValue
 
 from compute_horde_sdk.v1._api import Api
-from compute_horde_sdk.v1._config import read_config
+from compute_horde_sdk.v1._config import read_config, trusted_file
 from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
 from compute_horde_sdk.v1._result import job_with_result
 from compute_horde_sdk.v1._search import Statuses, check, search_of
-from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
+from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of, uploads_of
 from compute_horde_sdk.v1._transport import Transport, pause
+from compute_horde_sdk.v1._uploads import UploadCallback, upload
 from compute_horde_sdk.v1._verifying import VerifiedRun, check_comparable, compared, copy_of
 from compute_horde_sdk.v1._watch import Watcher
 from horde_core.signing import Signer
@@ -47,6 +48,8 @@ class ComputeHordeClient:
         compute_horde_validator_hotkey: str,
         job_queue: str | None = None,
         facilitator_url: str = DEFAULT_FACILITATOR_URL,
+        *,
+        facilitator_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         """Describe who asks whom.
 
@@ -55,6 +58,8 @@ class ComputeHordeClient:
             compute_horde_validator_hotkey: the ss58 address of the validator that is to run them.
             job_queue: kept for programs that name one; it has no effect.
             facilitator_url: where the facilitator is.
+            facilitator_ca: a file with the certificate (PEM) of the authority that alone may vouch for it. None
+                takes the one that the variable COMPUTE_HORDE_CA names, or else those that everybody trusts.
 
         Raises:
             ComputeHordeError: `facilitator_url` is no http(s) URL.
@@ -63,7 +68,8 @@ class ComputeHordeClient:
         self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
-        self._transport = Transport(facilitator_url, hotkey)
+        self.facilitator_ca = trusted_file(facilitator_ca)
+        self._transport = Transport(facilitator_url, hotkey, self.facilitator_ca)
         self._api = Api(self._transport, hotkey)
         self._watcher = Watcher(self._api)
 
@@ -80,7 +86,12 @@ class ComputeHordeClient:
             ComputeHordeError: the file is not there, or lacks something; the message names the file and the key.
         """
         config = read_config(path)
-        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+        return cls(
+            config.hotkey,
+            config.validator_hotkey,
+            facilitator_url=config.facilitator_url,
+            facilitator_ca=config.facilitator_ca,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,6 +123,7 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
         """Hand a job in; it is safely stored when this returns.
 
@@ -120,6 +132,8 @@ class ComputeHordeClient:
             on_trusted_miner: run it on an executor that the operator trusts, for comparison with others.
             idempotency_key: any text of 1 to 255 visible ASCII characters. The same job with the same key is made
                 once, however often it is handed in; another job with that key is refused.
+            upload_callback: called with the bytes uploaded so far and the bytes of all, where input volumes are
+                too large to travel inside the job; of what the facilitator has already nothing is sent.
 
         Raises:
             ValueError: a value of the specification is wrong (this ValueError is a ComputeHordeError, too).
@@ -137,6 +151,7 @@ class ComputeHordeClient:
             on_trusted_miner,
             certificate.pem if certificate else None,
         )
+        await upload(self._api, uploads_of(job_spec.input_volumes).values(), upload_callback)
         reply = await self._api.create(body, idempotency_key)
         return ComputeHordeJob(self._api, self._watcher, reply, certificate=certificate)
 

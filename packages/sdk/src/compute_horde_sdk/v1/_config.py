@@ -2,6 +2,7 @@
 
 facilitator_url = "http://127.0.0.1:8700/"
 validator_hotkey = "5F…"
+facilitator_ca = "facilitator/tls/ca.pem"    # if its certificate is of no authority that everybody trusts
 
 [wallet]
 path = "/home/me/.local/share/compute-horde/wallets"
@@ -21,6 +22,7 @@ from bittensor_wallet import Keypair, Wallet
 from compute_horde_sdk.v1._errors import ComputeHordeConfigError
 
 VARIABLE = "COMPUTE_HORDE_CONFIG"
+CA_VARIABLE = "COMPUTE_HORDE_CA"
 _FILE = Path("compute-horde", "client.toml")
 
 
@@ -31,6 +33,7 @@ class ClientConfig:
     facilitator_url: str
     validator_hotkey: str
     hotkey: Keypair
+    facilitator_ca: Path | None = None
 
 
 def read_config(path: str | os.PathLike[str] | None = None) -> ClientConfig:
@@ -54,7 +57,14 @@ def read_config(path: str | os.PathLike[str] | None = None) -> ClientConfig:
         facilitator_url=_text(file, content, "facilitator_url"),
         validator_hotkey=_text(file, content, "validator_hotkey"),
         hotkey=_hotkey(file, wallets, name, hotkey),
+        facilitator_ca=trusted_file(None) or _authority(file, content),
     )
+
+
+def trusted_file(named: str | os.PathLike[str] | None) -> Path | None:
+    """The file of the authority that alone is trusted: the one that is named, or else that of COMPUTE_HORDE_CA."""
+    chosen = named or os.environ.get(CA_VARIABLE)
+    return Path(chosen).expanduser() if chosen else None
 
 
 def _chosen(path: str | os.PathLike[str] | None) -> Path:
@@ -93,6 +103,15 @@ def _text(file: Path, table: Mapping[str, object], key: str, name: str | None = 
         what = "is missing" if value is None else "must be a text that is not empty"
         raise ComputeHordeConfigError(f"{file}: {name or key} {what}")
     return value
+
+
+def _authority(file: Path, content: Mapping[str, object]) -> Path | None:
+    if "facilitator_ca" not in content:
+        return None
+    place = file.parent / Path(_text(file, content, "facilitator_ca")).expanduser()
+    if not place.is_file():
+        raise ComputeHordeConfigError(f"{file}: facilitator_ca names {place}, which does not exist")
+    return place
 
 
 def _hotkey(file: Path, wallets: Path, name: str, hotkey: str) -> Keypair:

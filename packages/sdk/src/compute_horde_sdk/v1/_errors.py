@@ -6,7 +6,8 @@
     ├── ComputeHordeSpecError            a value of a job's specification is wrong (also a ValueError)
     ├── ComputeHordeConfigError          the configuration cannot be used
     ├── RefusedError                     the facilitator answered with an error
-    └── UnreachableError                 the facilitator did not answer
+    ├── UnreachableError                 the facilitator did not answer
+    └── UntrustedError                   what answered does not prove to be the facilitator
 
 A job that failed is no exception: it is described by `ComputeHordeJob.error`.
 """
@@ -57,6 +58,10 @@ class UnreachableError(ComputeHordeError):
     def __init__(self, message: str, *, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class UntrustedError(ComputeHordeError):
+    """What answered does not prove to be the facilitator. Nothing was sent to it; trying again does not help."""
 
 
 def is_passing(error: ComputeHordeError) -> bool:

@@ -300,11 +300,12 @@ class ComputeHordeJob:
         """Fetch all artifacts into a directory, also those that are too large for `result`.
 
         They lie there as they lay below the job's `artifacts_dir`. Returns where each one is, by its path in the
-        container. Files of the same name are replaced.
+        container. A transfer that breaks off goes on where it broke; a file appears when it is whole and its hash
+        is right, and replaces one of the same name. What the horde could not keep is in `result.truncated`.
 
         Raises:
             ComputeHordeError: the job has not ended, or an artifact cannot be fetched.
-            OSError: a file cannot be written.
+            OSError: a file cannot be written, or there is too little room for all of them.
         """
         # Of an ended job of ours the list of artifacts is known; fetching its result would move them twice.
         if self._result is None or not self._reply.horde:

@@ -7,13 +7,21 @@ from typing import Protocol, cast
 
 from pydantic import JsonValue, ValidationError
 
+from compute_horde_sdk.v1._content import INLINE_BYTES, Content
 from compute_horde_sdk.v1._errors import ComputeHordeSpecError
-from compute_horde_sdk.v1._volumes import INPUT_PREFIX, OUTPUT_PREFIX, HTTPOutputVolume, InputVolume
+from compute_horde_sdk.v1._volumes import (
+    INLINE_TOTAL,
+    INPUT_PREFIX,
+    OUTPUT_PREFIX,
+    HTTPOutputVolume,
+    InlineInputVolume,
+    InputVolume,
+)
 from horde_core import price
 from horde_core.classes import ExecutorClass
 from horde_core.spec import JobSpec, field_errors
 
-__all__ = ["ComputeHordeJobSpec", "ExecutorClass", "body_of"]
+__all__ = ["ComputeHordeJobSpec", "ExecutorClass", "body_of", "uploads_of"]
 
 
 @dataclass
@@ -125,7 +133,8 @@ def body_of(
     if streaming_certificate is not None:
         body["streaming_details"] = {"public_key": streaming_certificate}
     if spec.input_volumes is not None:
-        body["volumes"] = _volumes("input_volumes", INPUT_PREFIX, spec.input_volumes)
+        mounts = {**spec.input_volumes, **uploads_of(spec.input_volumes)}
+        body["volumes"] = _volumes("input_volumes", INPUT_PREFIX, mounts)
     if spec.output_volumes is not None:
         body["uploads"] = _volumes("output_volumes", OUTPUT_PREFIX, spec.output_volumes)
     try:
@@ -133,6 +142,27 @@ def body_of(
     except ValidationError as error:
         raise ComputeHordeSpecError(_in_users_words(error, spec)) from error
     return body
+
+
+def uploads_of(mounts: Mapping[str, InputVolume] | None) -> dict[str, Content]:
+    """What has to be uploaded of a job's volumes, by their paths; the same for equal volumes, always.
+
+    Raises:
+        ComputeHordeSpecError: the content of a volume is not base64.
+    """
+    found: dict[str, Content] = {}
+    left = INLINE_TOTAL
+    for path, volume in (mounts or {}).items():
+        if not isinstance(volume, InlineInputVolume):
+            continue
+        if not volume.is_in_file and volume.size <= min(left, INLINE_BYTES):
+            left -= volume.size
+            continue
+        try:
+            found[path] = volume.content()
+        except ValueError as error:
+            raise ComputeHordeSpecError(f"input_volumes[{path!r}].contents: {error}") from None
+    return found
 
 
 def field_name(wire_name: str) -> str:

@@ -7,10 +7,11 @@ for it, and done again when the facilitator calls a token expired.
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from compute_horde_sdk.v1._errors import ComputeHordeError, RefusedError, UnreachableError, is_passing
 from compute_horde_sdk.v1._replies import raise_for
+from compute_horde_sdk.v1._tls import distrusted, stay_encrypted, trusting
 from horde_core.signing import Signer
 from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Login, Nonce, Token
 from horde_core.wire.operator import REDEEM_PATH, Redemption
@@ -39,6 +41,8 @@ _STREAM_TIMEOUT = httpx2.Timeout(35, connect=10)
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.WriteError, httpx2.WriteTimeout)
 
 M = TypeVar("M", bound=BaseModel)
+Content = Callable[[], AsyncIterator[bytes]]
+"""A body in pieces, begun anew for each try; the call's headers say its length."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,17 @@ class Call:
 
     method: str
     path: str
-    content: bytes | None = None
+    content: bytes | Content | None = None
     params: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict[str, str | int | Sequence[str]])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_repeatable: bool = True
+    tries: int = ATTEMPTS
 
 
 class Transport:
     """Sends requests to one facilitator on behalf of one hotkey."""
 
-    def __init__(self, url: str, hotkey: Signer) -> None:
+    def __init__(self, url: str, hotkey: Signer, ca: Path | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ComputeHordeError(
@@ -64,6 +69,7 @@ class Transport:
             )
         self._base = url.rstrip("/")
         self._is_tls = parts.scheme == "https"
+        self._ca = ca
         self._hotkey = hotkey
         self._token = ""
         self._login = asyncio.Lock()
@@ -82,14 +88,14 @@ class Transport:
         await self._new_token(self._token, invitation)
 
     async def request(self, call: Call) -> httpx2.Response:
-        """Send a request, up to 5 times if that may help, and return the successful answer.
+        """Send a request, up to 5 times (`Call.tries`) if that may help, and return the successful answer.
 
         Raises:
             ComputeHordeNotFoundError: the answer was 404.
             RefusedError: the answer was another error.
             UnreachableError: there was no answer.
         """
-        for attempt in range(ATTEMPTS - 1):
+        for attempt in range(call.tries - 1):
             try:
                 return await self._once(call)
             except (RefusedError, UnreachableError) as error:
@@ -116,7 +122,7 @@ class Transport:
         """
         token = self._token or await self._new_token("")
         async with AsyncExitStack() as stack:
-            with _translated(self._base):
+            with _translated(self._base, self._ca):
                 response = await stack.enter_async_context(self._streamed(call, token))
                 if await _is_expired(response):
                     token = await self._new_token(token)
@@ -140,7 +146,7 @@ class Transport:
 
     async def _once(self, call: Call) -> httpx2.Response:
         token = self._token or await self._new_token("")
-        with _translated(self._base):
+        with _translated(self._base, self._ca):
             response = await self._open()[0].send(self._built(call, token))
             if await _is_expired(response):
                 token = await self._new_token(token)
@@ -149,14 +155,13 @@ class Transport:
         return response
 
     def _built(self, call: Call, token: str) -> httpx2.Request:
-        headers = {**_FIXED_HEADERS, **call.headers, "Authorization": f"Bearer {token}"}
-        if call.content is not None:
-            headers["Content-Type"] = "application/json"
+        is_json = {"Content-Type": "application/json"} if call.content is not None else {}
+        headers = {**_FIXED_HEADERS, **is_json, **call.headers, "Authorization": f"Bearer {token}"}
         # Without own parameters the URL must be left alone: an empty mapping would strip its query.
         return self._open()[0].build_request(
             call.method,
             self._base + call.path,
-            content=call.content,
+            content=call.content() if callable(call.content) else call.content,
             params=call.params or None,
             headers=headers,
         )
@@ -182,7 +187,7 @@ class Transport:
 
     async def _handshake(self, invitation: str | None) -> str:
         requests = self._open()[0]
-        with _translated(self._base):
+        with _translated(self._base, self._ca):
             answer = await requests.get(self._base + NONCE_PATH)
             raise_for(answer, what="login")
             nonce = _read(Nonce, answer).nonce
@@ -202,13 +207,22 @@ class Transport:
         if self._clients is None:
             # Reading the authorities costs some 100 ms. Without TLS there is no use for them, and should a server
             # redirect to TLS nothing is trusted.
-            context = httpx2.create_ssl_context() if self._is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context = trusting(self._ca) if self._is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            hooks = {"request": [stay_encrypted]} if self._is_tls else {}
             self._clients = (
                 httpx2.AsyncClient(
-                    verify=context, limits=_REQUESTS, timeout=_REQUEST_TIMEOUT, follow_redirects=True
+                    verify=context,
+                    limits=_REQUESTS,
+                    timeout=_REQUEST_TIMEOUT,
+                    follow_redirects=True,
+                    event_hooks=hooks,
                 ),
                 httpx2.AsyncClient(
-                    verify=context, limits=_STREAMS, timeout=_STREAM_TIMEOUT, follow_redirects=True
+                    verify=context,
+                    limits=_STREAMS,
+                    timeout=_STREAM_TIMEOUT,
+                    follow_redirects=True,
+                    event_hooks=hooks,
                 ),
             )
         return self._clients
@@ -253,10 +267,12 @@ def pause(attempt: int, error: ComputeHordeError | None) -> float:
 
 
 @contextmanager
-def _translated(base: str) -> Generator[None]:
+def _translated(base: str, ca: Path | None) -> Generator[None]:
     try:
         yield
     except httpx2.TransportError as error:
+        if untrusted := distrusted(error, base, ca):
+            raise untrusted from error
         said = str(error) or type(error).__name__
         raise UnreachableError(
             f"no answer from the facilitator at {base}: {said}", sent=not isinstance(error, _NOT_SENT)

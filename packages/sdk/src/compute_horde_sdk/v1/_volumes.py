@@ -1,24 +1,21 @@
 """Input and output volumes as users write them, and how they look on the wire."""
 
 import base64
-import io
 import os
-import stat
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, field_serializer
 
+from compute_horde_sdk.v1._content import INLINE_BYTES, Archive, Content, walk
 from horde_core import paths, uploads, volumes
 
 INPUT_PREFIX = f"{volumes.MOUNT}/"
 OUTPUT_PREFIX = f"{uploads.MOUNT}/"
-
-# A fixed time (the earliest that zip knows) makes equal content equal bytes.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+INLINE_TOTAL = 16 * 1024**2
+"""Bytes of data that may travel inside one job: in base64 they leave room in a body of 32 MiB for the rest."""
 
 
 class _Value(BaseModel):
@@ -36,14 +33,18 @@ class _Input(_Value, ABC):
 
 
 class InlineInputVolume(_Input):
-    """Data that travels inside the job's description, so the whole must stay below 32 MiB.
+    """Data of yours: it travels inside the job's description or, if it is large, is uploaded before it.
 
     Attributes:
         contents: base64. A zip archive is unpacked into the directory that the volume's key names; any other
             content becomes the file of that name.
     """
 
-    contents: str = Field(repr=False)
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    encoded: str = Field(alias="contents", repr=False)
+    """As it was given; empty where the content lies in a temporary file."""
+    _content: Content | None = PrivateAttr(None)
 
     @classmethod
     def from_file_contents(cls, filename: str, contents: bytes, compress: bool = False) -> Self:
@@ -59,46 +60,106 @@ class InlineInputVolume(_Input):
         """
         if not paths.components(filename) or filename.endswith("/"):
             raise ValueError(f"{filename!r} is no name of a file")
-        archive = _Archive(compress)
-        archive.add(filename, contents)
-        return cls(contents=archive.base64())
+        with Archive(compress) as archive:
+            archive.add(filename, contents)
+            return cls._of(archive.finish())
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], compress: bool = False) -> Self:
         """One local file, under its own name, with its permission to execute.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or there is no room for a packed copy of it.
         """
         source = Path(path)
-        archive = _Archive(compress)
-        archive.add(source.name, source.read_bytes(), source.stat().st_mode)
-        return cls(contents=archive.base64())
+        with Archive(compress) as archive:
+            archive.add_file(source.name, source)
+            return cls._of(archive.finish())
 
     @classmethod
     def from_directory(cls, path: str | os.PathLike[str], compress: bool = False) -> Self:
         """Everything below a local directory, with empty directories and permissions to execute.
 
-        A link to a file is read as that file.
+        A link to a file is read as that file. It is packed now: what changes afterwards does not matter. A packed
+        copy of more than 4 MiB lies in a temporary file (``TMPDIR``, or ``/var/tmp``).
 
         Raises:
             ValueError: there is something below that is neither file nor directory, or a link to a directory.
-            OSError: something cannot be read.
+            OSError: something cannot be read, or there is no room for the packed copy.
         """
         root = Path(path)
         if not root.is_dir():
             raise NotADirectoryError(f"{root} is not a directory")
-        archive = _Archive(compress)
-        for name, source in _walk(root):
-            if source.is_dir():
-                archive.add_directory(name)
-            else:
-                archive.add(name, source.read_bytes(), source.stat().st_mode)
-        return cls(contents=archive.base64())
+        with Archive(compress) as archive:
+            for name, source in walk(root):
+                if source.is_dir():
+                    archive.add_directory(name)
+                else:
+                    archive.add_file(name, source)
+            return cls._of(archive.finish())
+
+    @classmethod
+    def from_plain_file(cls, path: str | os.PathLike[str]) -> Self:
+        """One local file as it is: it becomes the file that the volume's key names, also if it is a zip archive.
+
+        A large one is read again when it is uploaded, so it must not change before `create_job` returns.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        content = Content.of_file(Path(path))
+        # Inside a job nothing says that a zip archive is meant as a file.
+        is_taken_for_an_archive = content.read(0, 2) == b"PK"
+        return cls._of(content, inline=content.size <= INLINE_BYTES and not is_taken_for_an_archive)
+
+    @classmethod
+    def _of(cls, content: Content, *, inline: bool | None = None) -> Self:
+        if content.size <= INLINE_BYTES if inline is None else inline:
+            with content.file:
+                return cls(contents=_base64(content))
+        volume = cls(contents="")
+        volume._content = content
+        return volume
+
+    @property
+    def contents(self) -> str:
+        """The data in base64. Of what lies in a file it is made anew each time."""
+        return _base64(self._content) if self._content else self.encoded
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data."""
+        return self._content.size if self._content else len(self.encoded) * 3 // 4
+
+    @property
+    def is_in_file(self) -> bool:
+        """Whether the data lies in a file, and so will be uploaded."""
+        return self._content is not None
+
+    def content(self) -> Content:
+        """The data as it is uploaded.
+
+        Raises:
+            ValueError: `contents` is not base64.
+        """
+        if self._content:
+            return self._content
+        data = volumes.decode_contents(self.encoded)
+        return Content.of_bytes(data, unpack=data[:4] in (b"PK\x03\x04", b"PK\x05\x06"))
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it."""
-        return {"volume_type": "inline", "contents": self.contents, "relative_path": relative_path}
+        if self._content:
+            return self._content.to_wire(relative_path)
+        return {"volume_type": "inline", "contents": self.encoded, "relative_path": relative_path}
+
+    @field_serializer("encoded")
+    def _serialized(self, _: str) -> str:
+        return self.contents
+
+
+def _base64(content: Content) -> str:
+    return base64.b64encode(content.read(0, content.size)).decode("ascii")
 
 
 class HTTPInputVolume(_Input):
@@ -143,17 +204,23 @@ class HuggingfaceInputVolume(_Input):
 class HTTPOutputVolume(_Value):
     """One file, which the executor sends to an http(s) URL after the job; the volume's key is its path.
 
+    The keys ``/output/stdout.txt`` and ``/output/stderr.txt`` are the job's logs, unless it wrote files of these
+    names; they are sent also when it fails.
+
     Attributes:
         http_method: PUT sends the bare file; POST sends a form whose last part is the file.
-        url: where to; usually a presigned URL.
+        url: where to; usually a presigned URL, which must still hold when the job has waited and run.
         form_fields: the parts of the form before the file (POST only).
         signed_headers: headers to send along, exactly these.
+        when: ``"success"`` sends the file when the job succeeds or is stopped at its execution limit, ``"always"``
+            also when it fails by itself or is cancelled while it runs.
     """
 
     http_method: Literal["POST", "PUT"]
     url: str
     form_fields: Mapping[str, str] | None = Field(default=None, repr=False)
     signed_headers: Mapping[str, str] | None = Field(default=None, repr=False)
+    when: Literal["success", "always"] = "success"
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it.
@@ -164,6 +231,8 @@ class HTTPOutputVolume(_Value):
         headers: JsonValue = None if self.signed_headers is None else {**self.signed_headers}
         fields: JsonValue = None if self.form_fields is None else {**self.form_fields}
         place: dict[str, JsonValue] = {"relative_path": relative_path, "signed_headers": headers}
+        if self.when != "success":  # what published clients do not know is sent only where it matters
+            place["when"] = self.when
         if self.http_method == "PUT":
             if fields is not None:
                 raise ValueError("a PUT has no form_fields; use http_method='POST' or leave them out")
@@ -172,51 +241,18 @@ class HTTPOutputVolume(_Value):
 
 
 class HttpOutputVolumeResponse(BaseModel):
-    """What the server of an output volume answered. Names of headers are in lower case."""
+    """What the server of an output volume answered, in the end.
+
+    Attributes:
+        headers: by name in lower case.
+        body: its first 16 KiB as text; bytes that are no UTF-8 are replaced.
+        status: the HTTP status, also of a refusal; None if the facilitator does not tell.
+    """
 
     headers: dict[str, str]
     body: str
+    status: int | None = None
 
 
 InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume
 OutputVolume = HTTPOutputVolume
-
-
-class _Archive:
-    """A zip archive in the making."""
-
-    def __init__(self, compress: bool) -> None:
-        self._buffer = io.BytesIO()
-        self._method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-        self._zip = zipfile.ZipFile(self._buffer, "w")
-
-    def add(self, name: str, contents: bytes, mode: int = 0o644) -> None:
-        member = zipfile.ZipInfo(name, _ZIP_TIME)
-        member.external_attr = (stat.S_IFREG | stat.S_IMODE(mode)) << 16
-        self._zip.writestr(member, contents, self._method)
-
-    def add_directory(self, name: str) -> None:
-        member = zipfile.ZipInfo(f"{name}/", _ZIP_TIME)
-        member.external_attr = (stat.S_IFDIR | 0o755) << 16
-        self._zip.writestr(member, b"")
-
-    def base64(self) -> str:
-        self._zip.close()
-        return base64.b64encode(self._buffer.getbuffer()).decode("ascii")
-
-
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """What is below a directory, in a stable order, each with its name relative to the directory."""
-    for directory, inner, files in os.walk(root, onerror=_raise):
-        inner.sort()
-        for name in sorted([*inner, *files]):
-            source = Path(directory, name)
-            if name in inner and source.is_symlink():
-                raise ValueError(f"{source} is a link to a directory; name that directory as a volume of its own")
-            if name in files and not source.is_file():
-                raise ValueError(f"{source} is neither a file nor a directory")
-            yield source.relative_to(root).as_posix(), source
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -18,6 +18,7 @@ from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob as AsyncJob
 from compute_horde_sdk.v1._search import Statuses
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec
+from compute_horde_sdk.v1._uploads import UploadCallback
 from compute_horde_sdk.v1._verifying import VerifiedRun
 from compute_horde_sdk.v1.blocking._job import ComputeHordeJob
 from compute_horde_sdk.v1.blocking._thread import LoopThread, Say
@@ -42,19 +43,29 @@ class ComputeHordeClient:
         compute_horde_validator_hotkey: str,
         job_queue: str | None = None,
         facilitator_url: str = DEFAULT_FACILITATOR_URL,
+        *,
+        facilitator_ca: str | os.PathLike[str] | None = None,
     ) -> None:
         self.hotkey = hotkey
         self.compute_horde_validator_hotkey = compute_horde_validator_hotkey
         self.job_queue = job_queue
         self.facilitator_url = facilitator_url
-        self._client = AsyncClient(hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url)
+        self._client = AsyncClient(
+            hotkey, compute_horde_validator_hotkey, job_queue, facilitator_url, facilitator_ca=facilitator_ca
+        )
+        self.facilitator_ca = self._client.facilitator_ca
         self._thread = LoopThread(self._client.aclose)
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> Self:
         """The client that a configuration file describes, such as the one that `horde up` writes."""
         config = read_config(path)
-        return cls(config.hotkey, config.validator_hotkey, facilitator_url=config.facilitator_url)
+        return cls(
+            config.hotkey,
+            config.validator_hotkey,
+            facilitator_url=config.facilitator_url,
+            facilitator_ca=config.facilitator_ca,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -78,10 +89,21 @@ class ComputeHordeClient:
         on_trusted_miner: bool = False,
         *,
         idempotency_key: str | None = None,
+        upload_callback: UploadCallback | None = None,
     ) -> ComputeHordeJob:
-        """Hand a job in; it is safely stored when this returns."""
-        creating = self._client.create_job(job_spec, on_trusted_miner, idempotency_key=idempotency_key)
-        return self._wrapped(self._thread.run(creating))
+        """Hand a job in; it is safely stored when this returns. The callback is called in this thread."""
+
+        async def work(say: Say) -> AsyncJob:
+            def told(done: int, total: int) -> None:
+                if upload_callback:
+                    callback = upload_callback
+                    say(lambda: callback(done, total))
+
+            return await self._client.create_job(
+                job_spec, on_trusted_miner, idempotency_key=idempotency_key, upload_callback=told
+            )
+
+        return self._wrapped(self._thread.run_telling(work))
 
     def run_until_complete(
         self,
