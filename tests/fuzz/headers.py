@@ -11,10 +11,14 @@ from pathlib import Path
 from fuzz.guided import Target, main
 from horde_core.outcomes import Reason
 from horde_core.signing import RequestSignature, Scope, SignatureError, signed_text, verify_request
+from horde_core.wire.executor import ANSWER_BODY
+from horde_executor.answers import advice, kept, s3_code
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.fetch import _Mismatch, _Part, pause, retry_after
-from horde_executor.hop import Patience, _Exchange
+from horde_executor.fetch import _Mismatch, _Part
+from horde_executor.hop import _Get
+from horde_executor.patience import Patience, pause, retry_after
+from horde_executor.presigned import expiry, secrets_of
 from horde_executor.room import Room
 from horde_executor.urls import Target as Place
 
@@ -63,7 +67,7 @@ def answer(data: bytes) -> None:
     part = _Part(BytesIO(), "/volume/x", Room(1000))
     if content[:1] == b"+":  # a file of which a part is there
         part.size, part.total, part.etag = 4, 8, '"v1"'
-    exchange = _Exchange(_PLACE, Egress(), part.consume)
+    exchange = _Get(_PLACE, Egress(), part.consume)
     for line in (*head.split(b"\n"), b""):
         exchange.on_header(line + b"\r\n")
     exchange.on_body(content)
@@ -72,10 +76,15 @@ def answer(data: bytes) -> None:
     elif exchange.error is not None and not isinstance(exchange.error, _Mismatch):
         raise exchange.error
     str(exchange.head)
-    asked = retry_after(exchange.head, _NOW)
+    asked = retry_after(exchange.head.headers.get("retry-after", ""), _NOW)
     assert asked is None or asked >= 0
     wait = pause(1, asked, Patience(), 0.5)
     assert wait is None or 0 <= wait <= 200
+    code = s3_code(content)
+    assert advice(exchange.head.status, code, method="PUT", size=1, expiry=expiry(content.decode("latin-1"), {}))
+    kept_answer = kept("a", exchange.head, content, secrets_of(head.decode("latin-1"), exchange.head.headers))
+    assert len(kept_answer.body) <= ANSWER_BODY
+    assert kept_answer.model_validate_json(kept_answer.model_dump_json()) == kept_answer
     try:
         place = _PLACE.redirected(exchange.head.headers.get("location", "").encode("latin-1"))
     except ValueError:

@@ -14,7 +14,7 @@ from evil.keys import DIRECTORIES, RELATIVE, TOGETHER, put
 from evil.urls import URLS, filled
 from fuzz.guided import Target, main
 from horde_core import paths
-from horde_core.images import parse_image
+from horde_core.images import MAX_LENGTH, parse_image
 from horde_core.spec import JobSpec
 from horde_executor.egress import Egress, special
 from horde_executor.urls import Target as Place
@@ -81,6 +81,8 @@ def image(data: bytes) -> None:
     except ValueError:
         return
     assert _IMAGE.fullmatch(str(name))
+    if len(str(name)) > MAX_LENGTH:  # with the tag that was left out
+        return
     again = parse_image(str(name))
     assert (again.registry, again.repository, again.digest) == (name.registry, name.repository, name.digest)
 
@@ -155,13 +157,19 @@ def spec(data: bytes) -> None:
     try:
         taken = parse_spec(parse(data))
     except BadRequest as error:
-        assert str(error)
-        for name, messages in (error.fields or {}).items():
-            assert name
-            assert all(message.strip() for message in messages)
+        refusal = error
+    else:
+        _reads_again(taken, data)
         return
+    assert str(refusal)
+    for name, messages in (refusal.fields or {}).items():
+        assert name
+        assert all(message.strip() for message in messages)
+
+
+def _reads_again(taken: JobSpec, data: bytes) -> None:
     assert JobSpec.model_validate_json(taken.model_dump_json()) == taken
-    assert taken.model_validate(json.loads(data)) == taken
+    assert JobSpec.model_validate(json.loads(data)) == taken
     echo_of(taken).encode()
     work_sha256(taken)
     for volume in taken.volumes:

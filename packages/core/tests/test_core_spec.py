@@ -135,6 +135,7 @@ WRONG: list[tuple[str, Any]] = [
     ("max_attempts", 0),
     ("max_attempts", 11),
     ("colour", "red"),
+    ("", "red"),
 ]  # fmt: skip
 
 RIGHT: list[dict[str, Any]] = [

@@ -453,6 +453,11 @@ async def test_progress_is_told_while_it_goes_on_and_at_the_end(server: Server) 
 # --- where a URL may lead (see also test_evil_urls.py) -------------------------------------------------------
 
 
+async def test_a_length_that_no_file_has_is_as_good_as_none(server: Server) -> None:
+    server.answers["/endless"] = plain("Content-Length: " + "9" * 5000, body=CONTENT)
+    assert await download(server, server.url("/endless")) == CONTENT
+
+
 async def test_a_refusal_names_the_kind_of_place_and_the_operators_option(server: Server) -> None:
     with pytest.raises(JobFailure) as failed:
         await fetch(
@@ -673,6 +678,8 @@ def test_pauses_grow_with_full_jitter_up_to_a_bound_and_end() -> None:
         ("Sun, 01 Nov 2026 12:00:30 GMT", 30.0),
         ("Sun, 01 Nov 2026 11:00:00 GMT", 0.0),
         ("soon", None),
+        ("Sun, 01 Nov 2026 12:00:99999999999999999999 GMT", None),
+        ("9" * 5000, float("inf")),
         ("-1", None),
         ("1.5", None),
         ("٣", None),
