@@ -14,16 +14,19 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from evil.urls import NAMES, filled
+from horde_core.uploads import SingleFilePut
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import fetch
-from horde_executor.hop import Patience
+from horde_executor.patience import Patience
 from horde_executor.room import Room
+from horde_executor.send import send
 
 PORT = 8081
 OPEN = ("127.0.0.2", 8082)
@@ -112,7 +115,7 @@ def serve(listener: socket.socket) -> None:
             path = (*request.split(b" ", 2), b"", b"")[1]
             if any(word in request.lower() for word in (b"\nauthorization:", b"\nproxy-", b"\ncookie:")):
                 connection.sendall(b"HTTP/1.1 418 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            elif path.startswith(b"/to?"):
+            elif path.startswith(b"/to"):
                 head = b"302 Found\r\nLocation: " + bytes.fromhex(path.partition(b"?")[2].decode())
                 connection.sendall(b"HTTP/1.1 " + head + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             elif listener.getsockname()[:2] == OPEN:
@@ -130,13 +133,28 @@ async def download(url: str, egress: Egress) -> str | None:
     return None
 
 
-async def redirected(url: str, egress: Egress) -> str | None:
-    """Why a URL was not fetched that the server which is open redirects to."""
+async def upload(url: str, egress: Egress) -> str | None:
+    """Why nothing was sent to a URL; None if it was."""
+    output = SingleFilePut.model_construct(output_upload_type="single_file_put", url=url, relative_path="x")
+    with tempfile.TemporaryFile() as file:
+        file.write(b"x")
+        file.flush()
+        sent = await send(output, file.fileno(), 1, egress=egress, patience=PATIENCE)
+    return f"upload_failed: {sent.problem}" if sent.problem else None
+
+
+def redirecting(url: str) -> str:
+    """The URL of the server that is open, from where one is sent on to this one."""
     location = url.encode(errors="surrogateescape").replace(b"\r", b"").replace(b"\n", b"")
-    return await download(f"http://{OPEN[0]}:{OPEN[1]}/to?{location.hex()}", egress)
+    return f"http://{OPEN[0]}:{OPEN[1]}/to?{location.hex()}"
 
 
-DIRECTIONS: dict[str, Callable] = {"download": download, "redirect": redirected}
+DIRECTIONS: dict[str, Callable[[str, Egress], Awaitable[str | None]]] = {
+    "download": download,
+    "download redirected": lambda url, egress: download(redirecting(url), egress),
+    "upload": upload,
+    "upload redirected": lambda url, egress: upload(redirecting(url), egress),
+}
 
 
 async def main() -> None:

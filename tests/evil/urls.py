@@ -126,7 +126,7 @@ URLS: list[tuple[str, str]] = [
     ("http://8.8.8.8:80@127.0.0.1:{port}/file", _LOGIN),
     ("http://@127.0.0.1:{port}/file", _LOGIN),
     ("http://a@b@127.0.0.1:{port}/file", _LOGIN),
-    ("http://8.8.8.8#@127.0.0.1:{port}/file", "from http://8.8.8.8/: its host is"),
+    ("http://8.8.8.8#@127.0.0.1:{port}/file", "http://8.8.8.8/: its host is"),
     ("http://8.8.8.8\\@127.0.0.1:{port}/file", _CONTROL),
     ("http://127.0.0.1:{port}\\.example.org/file", _CONTROL),
     ("http://127.0.0.1:{port} .example.org/file", _CONTROL),

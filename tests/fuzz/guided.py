@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-INSTRUMENTED = ("horde_core", "horde_executor", "horde_facilitator", "zipfile")
+INSTRUMENTED = ("horde_core", "horde_executor", "horde_facilitator.admission", "zipfile")
 SLOW_S = 20
 """An input that takes longer is a finding: something hangs."""
 MEMORY_MB = 1024

@@ -15,9 +15,10 @@ import evil.urls
 from evil.urls import URLS
 
 TESTS = Path(evil.urls.__file__).parents[1]
-DIRECTIONS = ("download", "redirect")
-ELSEWHERE = ("to a URL that is of no use", "answered 404", "does not answer in HTTP")
-"""Further ends of a redirect: what it says is read below the URL that it comes from."""
+DIRECTIONS = ("download", "download redirected", "upload", "upload redirected")
+BEGINNINGS = {"download": "download_failed: /volume/x ", "upload": "upload_failed: /output/x "}
+ELSEWHERE = ("to a URL that is of no use", "answered 404", "answered 302", "does not answer in HTTP")
+"""Further ends of a redirected download: where it leads is read below the URL that it comes from."""
 
 
 def tried(
@@ -63,17 +64,19 @@ def test_no_url_leads_inside_and_each_is_refused_with_its_reason(
     attempts: dict[str, Any], url: str, words: str
 ) -> None:
     """Not one packet leaves for the place that is meant, and the job is told why."""
-    result = attempts[url]
+    result, (direction, _, redirected) = attempts[url], attempts["direction"].partition(" ")
     assert result["connected"] == []
-    assert result["said"].startswith("download_failed: /volume/x ")
-    if attempts["direction"] == "download":
+    assert result["said"].startswith(BEGINNINGS[direction])
+    if not redirected:
         assert words in result["said"]
-    else:
+    elif direction == "download":
         assert any(told in result["said"] for told in (words, *(w for _, w in URLS), *ELSEWHERE))
+    else:
+        assert "Uploads follow no redirect" in result["said"] or "does not answer in HTTP" in result["said"]
 
 
 def test_the_watch_sees_what_is_let_through(tmp_path: Path) -> None:
-    """What the operator opens is reached and seen, by address, by name and by a redirect; a neighbour is not."""
+    """What the operator opens is reached and seen, by address, name and redirect; a neighbour is not."""
     urls = [
         "http://127.0.0.1:{port}/",
         "http://169.254.169.254/",
@@ -81,7 +84,7 @@ def test_the_watch_sees_what_is_let_through(tmp_path: Path) -> None:
         "http://10.0.0.2/",
     ]
     allowed = ["127.0.0.1:8081", "169.254.169.254:80", "private.test:8081"]
-    for direction in DIRECTIONS:
+    for direction in ("download", "download redirected", "upload"):
         results = tried(tmp_path / "resolv.conf", direction, urls, allowed)
         assert [result["said"] for result in results.values()][:3] == [None] * 3
         assert [result["connected"] for result in results.values()] == [
@@ -101,7 +104,8 @@ def test_neither_proxies_nor_passwords_are_taken_from_the_executors_surroundings
         "HOME": str(tmp_path),
         "NETRC": str(tmp_path / ".netrc"),
     }
-    results = tried(tmp_path / "resolv.conf", "download", ["http://127.0.0.1:{port}/"], ["127.0.0.1:8081"], env)
-    (result,) = results.values()
-    assert result["said"] is None
-    assert result["connected"] == [["127.0.0.1", 8081]]
+    for direction in BEGINNINGS:
+        results = tried(tmp_path / "resolv.conf", direction, ["http://127.0.0.1:{port}/"], ["127.0.0.1:8081"], env)
+        (result,) = results.values()
+        assert result["said"] is None
+        assert result["connected"] == [["127.0.0.1", 8081]]
