@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJobSpec, ExecutorClass
+from hub_server import HubServer
 from processes import IMAGE, ROOT, Horde, containers, http_server, running, wait_until
 from servers import Nginx, nginx
 
@@ -75,12 +76,24 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
 
 
 @pytest.fixture(scope="session")
+def hub() -> Iterator[HubServer]:
+    """A Hugging Face hub."""
+    with HubServer().serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def horde(
-    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str, web: Nginx
+    tmp_path_factory: pytest.TempPathFactory,
+    files: tuple[Path, str],
+    slow_server: str,
+    web: Nginx,
+    hub: HubServer,
 ) -> Iterator[Horde]:
     """A `horde up` with one slot."""
-    egress = [word for address in (files[1], slow_server, web.address) for word in ("--allow-egress", address)]
-    up = Horde(tmp_path_factory.mktemp("horde"), "--slots", "1", *egress)
+    addresses = (files[1], slow_server, web.address, *hub.addresses)
+    allowed = [option for address in addresses for option in ("--allow-egress", address)]
+    up = Horde(tmp_path_factory.mktemp("horde"), "--slots", "1", *allowed, "--hf-endpoint", hub.url)
     with running(up):
         yield up.ready()
 

@@ -52,10 +52,15 @@ class Nginx:
     def url(self, path: str) -> str:
         return f"http://{self.address}{path}"
 
-    def statuses(self, path: str) -> list[int]:
-        """What it answered to requests for a path so far."""
-        lines = [line.split('"') for line in self.log.read_text().splitlines()]
-        return [int(line[2].split()[0]) for line in lines if line[1].split()[1].split("?")[0] == path]
+    def statuses(self, path: str, count: int) -> list[int]:
+        """What it answered to requests for a path. Written a moment after the answer, so `count` are awaited."""
+        deadline = time.monotonic() + 10
+        while True:
+            lines = [line.split('"') for line in self.log.read_text().splitlines()]
+            found = [int(line[2].split()[0]) for line in lines if line[1].split()[1].split("?")[0] == path]
+            if len(found) >= count or time.monotonic() > deadline:
+                return found
+            time.sleep(0.01)
 
 
 @contextlib.contextmanager

@@ -1,10 +1,21 @@
 """Giving data to a job and taking results from it."""
 
+import asyncio
 import base64
+import hashlib
+import io
+import threading
+import zipfile
 
 import pytest
 
-from compute_horde_sdk.v1 import HTTPInputVolume, HTTPOutputVolume, InlineInputVolume
+from compute_horde_sdk.v1 import (
+    HTTPInputVolume,
+    HTTPOutputVolume,
+    HTTPZipInputVolume,
+    HuggingfaceInputVolume,
+    InlineInputVolume,
+)
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
 
@@ -32,6 +43,67 @@ async def test_plain_inline_content_is_a_file(client, job_spec):
     job = await client.create_job(spec)
     await job.wait(timeout=30)
     assert job.result.stdout == "version=2"
+
+
+async def test_an_archive_is_unpacked_or_stays_a_file_as_you_say(client, job_spec, files):
+    """`from_bytes` is one file, whatever it holds; `HTTPZipInputVolume` unpacks what it fetches."""
+    directory, address = files
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("inner/a.txt", "a\n")
+    (directory / "all.zip").write_bytes(packed.getvalue())
+    spec = job_spec(
+        "cd /volume; cat unpacked/inner/a.txt; sha256sum < own.npz",
+        input_volumes={
+            "/volume/unpacked": HTTPZipInputVolume(url=f"http://{address}/all.zip"),
+            "/volume/own.npz": InlineInputVolume.from_bytes(packed.getvalue()),
+        },
+    )
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert job.result.stdout.split() == ["a", hashlib.sha256(packed.getvalue()).hexdigest(), "-"], job.error
+
+
+async def test_a_model_from_hugging_face_is_fetched_once(client, job_spec, hub):
+    """Its files lie below the volume's path as in the repository; the next job finds them on the machine."""
+    hub.add("org/model", {"config.json": b"{}", "model.safetensors": b"w" * 5000, "notes.md": b"long"})
+    model = HuggingfaceInputVolume(repo_id="org/model", allow_patterns=["*.json", "*.safetensors"])
+    spec = job_spec("cd /volume/model; ls; echo more >> model.safetensors", input_volumes={"/volume/model": model})
+    for _ in range(2):
+        job = await client.create_job(spec)
+        await job.wait(timeout=30)
+        assert job.result.stdout.split() == ["config.json", "model.safetensors"], job.error
+    assert hub.downloads() == 1
+
+
+async def test_a_private_model_needs_a_token(client, job_spec, hub):
+    """The error says so; the token travels with the job and is shown nowhere."""
+    hub.add("org/private", {"weights": b"w" * 5000}, tokens={"hf_mine"})
+    spec = job_spec("ls /volume/m", input_volumes={"/volume/m": HuggingfaceInputVolume(repo_id="org/private")})
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert (job.error.reason, job.error.stage, job.error.fault) == ("download_failed", "download", "job")
+    assert "give the volume a token" in job.error.message
+    spec.input_volumes = {"/volume/m": HuggingfaceInputVolume(repo_id="org/private", token="hf_mine")}
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert job.result.stdout == "weights\n", job.error
+
+
+async def test_a_download_is_seen_while_it_goes(client, job_spec, hub):
+    """Bytes done, bytes in all, and how fast they come."""
+    hub.add("org/large", {"weights": bytes(4_000_000)})
+    hub.hold = threading.Event()
+    spec = job_spec("ls /volume/m", input_volumes={"/volume/m": HuggingfaceInputVolume(repo_id="org/large")})
+    job = await client.create_job(spec)
+    async with asyncio.timeout(20):
+        while not (job.progress and job.progress.done == 2_000_000):
+            await job.refresh_from_facilitator()
+    assert (job.progress.stage, job.progress.total, job.progress.unit) == ("download", 4_000_000, "bytes")
+    assert job.progress.speed > 0
+    hub.hold.set()
+    await job.wait(timeout=30)
+    assert job.result.stdout == "weights\n", job.error
 
 
 async def test_artifacts_come_back_as_a_tree(client, job_spec):

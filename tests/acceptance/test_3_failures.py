@@ -8,7 +8,6 @@ from compute_horde_sdk.v1 import (
     ComputeHordeError,
     HTTPInputVolume,
     HTTPOutputVolume,
-    HuggingfaceInputVolume,
     InlineInputVolume,
 )
 
@@ -81,8 +80,8 @@ async def test_the_execution_limit_stops_the_job_without_failing_it(client, job_
 
 async def test_what_is_not_built_yet_is_refused_by_name(client, job_spec):
     """Never ignored: a job that asks for it is not created."""
-    spec = job_spec(input_volumes={"/volume/model": HuggingfaceInputVolume(repo_id="a/b")})
-    with pytest.raises(ComputeHordeError, match="volumes"):
+    spec = job_spec(streaming=True)
+    with pytest.raises(ComputeHordeError, match="streaming"):
         await client.create_job(spec)
 
 

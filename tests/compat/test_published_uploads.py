@@ -2,22 +2,17 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytestmark = [pytest.mark.usefixtures("clean_machine"), pytest.mark.timeout(300)]
-UV = str(Path(sys.executable).with_name("uv"))
 
 
-def test_a_published_client_uploads_by_put(tmp_path, horde, image, web):
+def test_a_published_client_uploads_by_put(environment, horde, image, web):
     """0.0.16 sends a file and the log, and reads the server's answers; what it does not know it leaves alone."""
-    python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([UV, "venv", "-q", "--python", sys.executable, tmp_path / "env"], check=True)
-    subprocess.run([UV, "pip", "install", "-q", "--python", python, "compute-horde-sdk==0.0.16"], check=True)
     script = Path(__file__).with_name("upload.py")
-    command = [python, script, horde.url, horde.data / "wallets", image, web.url("/published")]
+    command = [environment("0.0.16").python, script, horde.url, horde.data / "wallets", image, web.url("/published")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

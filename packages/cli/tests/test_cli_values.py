@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from compute_horde_sdk.v1 import HTTPOutputVolume
+from horde_cli.display import speed
 from horde_cli.errors import BadUsage, NoSuchJob
 from horde_cli.exitcodes import End, exit_code
 from horde_cli.prefixes import choose
@@ -19,12 +20,14 @@ from horde_cli.values import (
     admitted,
     egress,
     environment,
+    hub,
     inputs,
     limits,
     outputs,
     since,
 )
 from horde_cli.volumes import volumes
+from horde_core.wire.client import Progress
 
 ALICE = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
 
@@ -114,6 +117,18 @@ def test_hosts_and_hotkeys_are_checked_before_anything_starts():
     for text in (ALICE, f"admin={ALICE}", "user=5Nobody"):
         with pytest.raises(BadUsage, match="--admit"):
             admitted([text])
+
+
+def test_a_hub_is_a_url():
+    assert hub("http://10.0.0.1:8080/hf/") == "http://10.0.0.1:8080/hf"
+    for text in ("hub.example.org", "ftp://hub", "https://user:pw@hub", "https://hub/?x=1"):
+        with pytest.raises(BadUsage, match="--hf-endpoint"):
+            hub(text)
+
+
+def test_the_speed_of_a_transfer_is_shown_as_people_write_it():
+    assert speed(Progress(stage="download", speed=12.3 * 1024**2)) == "12.3 MiB/s"
+    assert speed(Progress(stage="download")) == speed(Progress(stage="prepare", speed=3, unit="layers")) == ""
 
 
 def test_a_file_becomes_a_file_even_if_it_is_a_zip_and_a_directory_becomes_its_content(tmp_path):

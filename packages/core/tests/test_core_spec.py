@@ -327,6 +327,7 @@ def test_inline_contents_come_back_as_the_bytes_that_went_in(content: bytes) -> 
     volume = InlineVolume(volume_type="inline", contents=b64(content), relative_path="a")
     assert decode_contents(volume.contents) == content
     assert volume.is_zip == (content[:4] in (b"PK\x03\x04", b"PK\x05\x06"))
+    assert not volume.model_copy(update={"plain": True}).is_zip
 
 
 def test_a_zip_is_recognised_also_an_empty_one() -> None:

@@ -16,10 +16,14 @@ from bittensor_wallet import Keypair
 from horde_core.outcomes import Reason, Stage
 from horde_core.volumes import BlobVolume
 from horde_core.wire.executor import PREFIX, Refusal
+from horde_executor.cache import Cache
 from horde_executor.egress import Egress
 from horde_executor.errors import FacilitatorError, Fenced, JobFailure
 from horde_executor.facilitator import Attempt, Facilitator
-from horde_executor.volumes import Caps, place
+from horde_executor.hub import PUBLIC_HUB, Hub
+from horde_executor.meter import Moved
+from horde_executor.patience import Patience
+from horde_executor.volumes import Caps, Supply, place
 
 PIECE = 1_000_000
 DATA = os.urandom(5 * PIECE)
@@ -91,23 +95,19 @@ class Placed:
     """A `/volume` directory, filled by an executor that may not reach anything by the egress rules."""
 
     def __init__(self, facilitator: Facilitator, directory: Path) -> None:
-        self.root, self.scratch = directory / "volume", directory / "tmp"
+        self.root = directory / "volume"
         self.root.mkdir()
-        self.scratch.mkdir()
-        self.told: list[tuple[int, int | None]] = []
+        self.told: list[Moved] = []
+        self.owner = "anna"
         self._facilitator = facilitator
+        self._cache = directory / "cache"
 
     async def __call__(self, *volumes: BlobVolume, caps: Caps | None = None) -> dict[str, bytes]:
-        await place(
-            volumes,
-            self.root,
-            self.scratch,
-            egress=Egress.parse([]),
-            caps=caps,
-            progress=lambda done, total: self.told.append((done, total)),
-            blobs=partial(self._facilitator.read_blob, ATTEMPT),
-        )
-        assert list(self.scratch.iterdir()) == []
+        egress, blobs = Egress.parse([]), partial(self._facilitator.read_blob, ATTEMPT)
+        async with Cache.opened(self._cache, egress=egress) as cache:
+            supply = Supply(cache, Hub(PUBLIC_HUB, egress, Patience(), cache.tmp), blobs, self.owner)
+            await place(volumes, self.root, supply=supply, caps=caps, progress=self.told.append)
+        assert list(cache.tmp.iterdir()) == []
         found = [path for path in self.root.rglob("*") if path.is_file()]
         return {str(path.relative_to(self.root)): path.read_bytes() for path in found}
 
@@ -132,8 +132,8 @@ async def test_a_blob_that_breaks_off_goes_on_where_it_broke(served: Served, pla
     assert await placed(served.volume(DATA, "in/data")) == {"in/data": DATA}
     assert served.sent == len(DATA)
     assert len(served.asked) == 3
-    assert placed.told == sorted(placed.told)
-    assert placed.told[-1] == (len(DATA), len(DATA))
+    assert [moved.done for moved in placed.told] == sorted(moved.done for moved in placed.told)
+    assert (placed.told[-1].done, placed.told[-1].total) == (len(DATA), len(DATA))
 
 
 async def test_a_zip_is_unpacked_only_when_that_was_asked_for(served: Served, placed: Placed) -> None:
@@ -153,8 +153,18 @@ async def test_an_outage_is_waited_for_and_a_token_renewed(served: Served, place
     served.refusals = [503, 500]
     await placed(volume)
     served.logins += 1  # the token that the executor has is another one's now
-    served.refusals = [503]
+    served.refusals, placed.owner = [503], "ben"
     assert (await placed(volume))["x"] == DATA
+    assert served.sent == 2 * len(DATA)
+
+
+async def test_a_blob_is_fetched_once_for_all_jobs_of_its_owner(served: Served, placed: Placed) -> None:
+    """And never taken from one owner for another."""
+    volume, archive = served.volume(DATA, "x"), served.volume(zipped(a=b"1"), "z", unpack=True)
+    for owner, asked in (("anna", 2), ("anna", 2), ("ben", 4), ("", 6), ("", 8)):
+        placed.owner = owner
+        assert await placed(volume, archive) == {"x": DATA, "z/a": b"1"}
+        assert len(served.asked) == asked
 
 
 async def test_what_is_not_the_promised_content_is_the_hordes_fault(served: Served, placed: Placed) -> None:
@@ -177,13 +187,11 @@ async def test_a_refusal_ends_it(served: Served, placed: Placed) -> None:
 
 
 async def test_blobs_count_against_the_room_of_the_job(served: Served, placed: Placed) -> None:
-    """A packed one only until it is unpacked."""
+    """A packed one by what is in it."""
     with pytest.raises(JobFailure, match="/volume/b is too large") as failed:
         await placed(served.volume(DATA, "b"), caps=Caps(total_bytes=len(DATA) - 1))
     assert failed.value.reason is Reason.DOWNLOAD_FAILED
-    for path in placed.scratch.iterdir():
-        path.unlink()
     archive = zipped(a=DATA)
     first = served.volume(archive, "one", unpack=True)
-    caps = Caps(total_bytes=len(archive) + len(DATA))
+    caps = Caps(total_bytes=max(len(archive), len(DATA)))
     assert await placed(first, caps=caps) == {"one/a": DATA}

@@ -252,7 +252,8 @@ async def download(server: Server, url: str, *, limit: int = 1 << 30, sha256: st
         patience=HASTY,
     )
     data = content.getvalue()
-    assert fetched == Fetched(len(data), hashlib.sha256(data).hexdigest())
+    assert isinstance(fetched, Fetched)
+    assert (fetched.size, fetched.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     return data
 
 

@@ -15,14 +15,21 @@ from pathlib import Path
 import pytest
 
 from horde_core.outcomes import Reason, Stage
-from horde_core.volumes import HuggingfaceVolume, InlineVolume, SingleFileVolume, ZipUrlVolume
+from horde_core.volumes import AnyVolume, InlineVolume, SingleFileVolume, ZipUrlVolume
 from horde_executor.archive import ArchiveCaps
+from horde_executor.cache import Cache
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
+from horde_executor.hub import PUBLIC_HUB, Hub
+from horde_executor.meter import Moved
 from horde_executor.patience import Patience
-from horde_executor.volumes import AnyVolume, Caps, place
+from horde_executor.volumes import Caps, Supply, place
 
 PATIENCE = Patience(tries=2, pause_s=0.01)
+
+
+def no_blobs(sha256: str, start: int):
+    raise AssertionError("nothing here was uploaded to a facilitator")
 
 
 class Files(ThreadingHTTPServer):
@@ -91,23 +98,17 @@ class Placed:
     """A `/volume` directory and the call that fills it."""
 
     def __init__(self, tmp_path: Path, port: int) -> None:
-        self.root, self.scratch = tmp_path / "volume", tmp_path / "tmp"
+        self.root = tmp_path / "volume"
         self.root.mkdir()
-        self.scratch.mkdir()
         self.egress = Egress.parse([f"127.0.0.1:{port}"])
-        self.told: list[tuple[int, int | None]] = []
+        self.told: list[Moved] = []
+        self.cache = tmp_path / "cache"
 
     async def __call__(self, *volumes: AnyVolume, caps: Caps | None = None) -> dict[str, bytes]:
-        await place(
-            volumes,
-            self.root,
-            self.scratch,
-            egress=self.egress,
-            caps=caps,
-            patience=PATIENCE,
-            progress=lambda done, total: self.told.append((done, total)),
-        )
-        assert list(self.scratch.iterdir()) == []
+        async with Cache.opened(self.cache, egress=self.egress, patience=PATIENCE) as cache:
+            supply = Supply(cache, Hub(PUBLIC_HUB, self.egress, PATIENCE, cache.tmp), no_blobs, owner="somebody")
+            await place(volumes, self.root, supply=supply, caps=caps, progress=self.told.append)
+        assert list((self.cache / "tmp").iterdir()) == []
         return {
             str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()
         }
@@ -170,7 +171,8 @@ async def test_four_downloads_run_at_a_time(placed: Placed, files: Files) -> Non
 
 async def test_progress_adds_all_downloads_up(placed: Placed, files: Files) -> None:
     await placed(files.volume("a", b"a" * 1000), files.volume("b", b"b" * 500), inline(b"not counted", "c"))
-    assert placed.told[-1] == (1500, 1500)
+    assert (placed.told[-1].done, placed.told[-1].total) == (1500, 1500)
+    assert placed.told[-1].speed > 0
 
 
 async def test_the_first_failure_stops_the_other_downloads_and_is_the_one_that_is_told(
@@ -236,26 +238,16 @@ async def test_a_broken_or_hostile_archive_is_told_with_its_path(placed: Placed)
     assert failed.message.startswith("/volume: the zip archive holds more than 2 files")
 
 
-@pytest.mark.parametrize(
-    ("volume", "says"),
-    [
-        (
-            HuggingfaceVolume(volume_type="huggingface_volume", repo_id="org/model", relative_path="model"),
-            "/volume/model is a Hugging Face repository",
-        ),
-        (
-            ZipUrlVolume(volume_type="zip_url", contents="https://example.org/a.zip"),
-            "/volume is a zip archive given by URL",
-        ),
-    ],
-)
-async def test_kinds_that_are_not_offered_are_refused_before_anything_is_fetched(
-    placed: Placed, files: Files, volume: AnyVolume, says: str
-) -> None:
-    failed = await placed.failing(files.volume("a", b"a"), volume)
-    assert failed.reason is Reason.DOWNLOAD_FAILED
-    assert failed.message.startswith(says)
-    assert not files.asked.acquire(blocking=False)
+async def test_a_zip_from_a_url_is_unpacked_and_a_plain_one_is_not(placed: Placed, files: Files) -> None:
+    """What an archive holds counts against the job's room, the archive itself does not."""
+    packed = base64.b64decode(zipped({"f": b"f" * 500, "sub/g": b"g"}).contents)
+    url = files.volume("all.zip", packed).url
+    archive = ZipUrlVolume(volume_type="zip_url", contents=url, relative_path="d")
+    plain = inline(packed, "own.npz").model_copy(update={"plain": True})
+    placed_files = await placed(archive, plain, caps=Caps(total_bytes=501 + len(packed)))
+    assert placed_files == {"d/f": b"f" * 500, "d/sub/g": b"g", "own.npz": packed}
+    files.files["/all.zip"] = b"no zip"
+    assert (await placed.failing(archive)).message.startswith("/volume/d: the zip archive is damaged")
 
 
 async def test_a_full_disk_is_the_hordes_fault(tmp_path: Path, files: Files) -> None:
@@ -275,7 +267,7 @@ async def test_a_full_disk_is_the_hordes_fault(tmp_path: Path, files: Files) -> 
             failed = await placed.failing(volume)
             assert failed.reason is Reason.EXECUTOR_ERROR
             assert "the executor's disk is full while /volume" in failed.message
-            for path in (*placed.scratch.iterdir(), *placed.root.iterdir()):
+            for path in placed.root.iterdir():
                 path.unlink()
     finally:
         assert await _run("umount", str(target)) == 0

@@ -35,7 +35,7 @@ async def finished_job(user, executor) -> str:
 
 
 async def test_a_foreign_job_is_a_job_that_does_not_exist(served):
-    """Every route with a job in its path answers both with the same 404; every other one shows nothing of it."""
+    """A11: Every route with a job in its path answers both with the same 404; all others show nothing of it."""
     owner, other, executor = await served.user(), await served.user("other"), await served.executor()
     job, unknown = await finished_job(owner, executor), str(uuid.uuid4())
     mine = hers = 0
@@ -75,7 +75,7 @@ async def test_a_watch_says_the_same_of_a_foreign_job_and_of_none(served):
 
 
 async def test_another_ones_signed_request_makes_no_job(served):
-    """A captured request, sent by another user, is refused; the owner's job is not shown."""
+    """B11: A captured request, sent by another user, is refused; the owner's job is not shown."""
     owner, other = await served.user(), await served.user("other")
     body = owner.spec(env={"A": SECRET})
     headers = owner.signed(body)
@@ -98,3 +98,15 @@ async def test_an_executor_sees_only_the_jobs_that_it_holds(served):
         assert (answer.status_code, nothing[name].status_code) == (404, 404), name
         assert answer.text.replace(hold.job, "") == nothing[name].text.replace(unknown, ""), name
     assert (await second.claim(claim_id="x")) is None
+
+
+async def test_an_executor_learns_which_jobs_have_one_owner_and_not_who_that_is(served):
+    """It keeps private inputs apart by this, so two owners never share a value, and one always has the same."""
+    owner, other, executor = await served.user(), await served.user("other"), await served.executor()
+    told = []
+    for person in (owner, other, owner):
+        await person.create()
+        told.append((await executor.hold()).claim["owner"])
+    assert told[0] == told[2] != told[1]
+    assert all(told)
+    assert owner.hotkey.ss58_address not in told[0]

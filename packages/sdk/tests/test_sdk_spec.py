@@ -14,6 +14,7 @@ from compute_horde_sdk.v1 import (
     ExecutorClass,
     HTTPInputVolume,
     HTTPOutputVolume,
+    HTTPZipInputVolume,
     HuggingfaceInputVolume,
     InlineInputVolume,
 )
@@ -87,7 +88,7 @@ def test_secrets_are_not_printed_with_a_specification(spec):
 def test_a_full_specification_becomes_what_the_published_client_sends(spec):
     """The same keys with the same values in the same order, all the way down."""
     theirs = recorded("sdk0.0.18/create_job_everything")
-    assert theirs["volumes"].pop()["volume_type"] == "zip_url", "was added by hand: no class of the SDK makes it"
+    assert theirs["volumes"].pop()["volume_type"] == "zip_url", "was added by hand: no published class makes it"
     contents = next(volume["contents"] for volume in theirs["volumes"] if volume["relative_path"] == "cfg")
     inputs = {**INPUTS, "/volume/cfg": InlineInputVolume(contents=contents)}
     everything = spec(
@@ -223,6 +224,21 @@ async def test_a_wrong_value_is_named_before_anything_is_sent(client, original, 
         await client.create_job(spec(**{field: value}))
     assert isinstance(raised.value, ValueError)
     assert not original.requests
+
+
+def test_what_published_clients_do_not_know_is_signed_along(spec):
+    """The mark of plain content, the URL of an archive and a token are in the text that is signed."""
+    inputs = {
+        "/volume/a.npz": InlineInputVolume.from_bytes(b"PK\x03\x04"),
+        "/volume/z": HTTPZipInputVolume(url="https://files.example.com/a.zip"),
+        "/volume/m": HuggingfaceInputVolume(repo_id="a/b", token="hf_secret"),
+    }
+    body = body_of(spec(input_volumes=inputs), VALIDATOR)
+    assert [list(volume.items())[-1] for volume in body["volumes"]] == [
+        ("plain", True), ("relative_path", "z"), ("token", "hf_secret"),
+    ]  # fmt: skip
+    assert json.loads(signed_text(body, Scope.SIGNED_FIELDS))["volumes"] == body["volumes"]
+    assert "hf_secret" not in repr(inputs)
 
 
 def archive(volume: InlineInputVolume) -> zipfile.ZipFile:

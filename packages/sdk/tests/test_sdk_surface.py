@@ -30,6 +30,7 @@ NAMES = [
     "ExecutorClass",
     "HTTPInputVolume",
     "HTTPOutputVolume",
+    "HTTPZipInputVolume",
     "HttpOutputVolumeResponse",
     "HuggingfaceInputVolume",
     "InlineInputVolume",
@@ -115,7 +116,9 @@ def test_fields_and_defaults_are_those_of_the_published_client():
     assert list(defaults(v1.ComputeHordeHordeFailure))[:4] == ["reason", "message", "reported_by", "context"]
     assert list(v1.HTTPOutputVolume.model_fields)[:4] == ["http_method", "url", "form_fields", "signed_headers"]
     assert list(v1.HttpOutputVolumeResponse.model_fields)[:2] == ["headers", "body"]
-    assert list(v1.HuggingfaceInputVolume.model_fields) == ["repo_id", "repo_type", "revision", "allow_patterns"]
+    assert list(v1.HuggingfaceInputVolume.model_fields) == [
+        "repo_id", "repo_type", "revision", "allow_patterns", "token",
+    ]  # fmt: skip
     published = inspect.signature(v1.ComputeHordeClient.run_until_complete).parameters
     assert [(p.name, p.default) for p in published.values()][1:6] == [
         ("job_spec", inspect.Parameter.empty), ("on_trusted_miner", False), ("job_attempt_callback", None),

@@ -22,7 +22,8 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from compute_horde_sdk.v1 import ComputeHordeJob, ComputeHordeJobStatus, ComputeHordeJobStatusEntry
-from horde_cli.view import plain
+from horde_cli.view import plain, size
+from horde_core.wire.client import Progress as Reported
 
 QUIET_S = 5.0
 UPLOADING = "uploading inputs"
@@ -48,6 +49,11 @@ def tell(text: str) -> None:
     """A line on standard error, in the command's voice."""
     with suppress(BrokenPipeError):
         print(f"horde: {plain(text)}", file=sys.stderr, flush=True)
+
+
+def speed(progress: Reported) -> str:
+    """How fast it comes, if that is known and bytes are what comes."""
+    return f"{size(round(progress.speed))}/s" if progress.speed and progress.unit == "bytes" else ""
 
 
 class Display:
@@ -95,7 +101,8 @@ class Lines(Display):
         """A line with the stage's own words and numbers, if there was none for some seconds."""
         progress = job.progress
         if progress and progress.total and time.monotonic() - self._told_at >= QUIET_S:
-            self.say(f"{progress.message or progress.stage}: {100 * (progress.done or 0) // progress.total} %")
+            done = f"{100 * (progress.done or 0) // progress.total} %"
+            self.say(f"{progress.message or progress.stage}: {done} {speed(progress)}".rstrip())
 
 
 class Terminal(Display):
@@ -107,11 +114,12 @@ class Terminal(Display):
             TextColumn("{task.description}", markup=False),
             _Bar(),
             _Amount(),
+            TextColumn("{task.fields[speed]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task("", total=None, speed="")
         self._is_shown = False
         self._has_output = False
         self._in_line = False
@@ -131,7 +139,7 @@ class Terminal(Display):
         is_over = entry.status is ComputeHordeJobStatus.EXECUTION_DONE
         if entry.status in STEPS and (is_over or not self._has_output):
             self._progress.remove_task(self._task)
-            self._task = self._progress.add_task(STEPS[entry.status], total=None)
+            self._task = self._progress.add_task(STEPS[entry.status], total=None, speed="")
             self._show()
 
     def look(self, job: ComputeHordeJob) -> None:
@@ -140,7 +148,11 @@ class Terminal(Display):
         if progress and self._is_shown:
             words = plain(progress.message) or progress.stage
             self._progress.update(
-                self._task, description=words, completed=progress.done or 0, total=progress.total
+                self._task,
+                description=words,
+                completed=progress.done or 0,
+                total=progress.total,
+                speed=speed(progress),
             )
 
     def make_way(self, output: bytes = b"") -> None:

@@ -170,6 +170,8 @@ def install(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
+    hf_endpoint: options.HfEndpoint = options.HUB,
+    cache_bytes: options.CacheBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
     ca_fingerprint: options.CaFingerprint = None,
@@ -192,6 +194,10 @@ def install(
     words = ["--facilitator", facilitator, "--data", str(place), "--hotkey", str(key), "--slots", str(slots)]
     words += [word for name in classes or () for word in ("--class", name)]
     words += [word for pair in egress for word in ("--allow-egress", pair)]
+    if values.hub(hf_endpoint) != options.HUB:
+        words += ["--hf-endpoint", values.hub(hf_endpoint)]
+    if cache_bytes:
+        words += ["--cache-bytes", str(values.size(cache_bytes, "--cache-bytes"))]
     words += ["--ca-fingerprint", fingerprint] if fingerprint else []
     file = unit or joining.UNIT
     joining.install(file, words)

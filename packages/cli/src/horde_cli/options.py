@@ -82,6 +82,14 @@ AllowEgress = Annotated[
         "--allow-egress", metavar="HOST:PORT", help="A private address that jobs' URLs may use. Repeatable."
     ),
 ]
+CacheBytes = Annotated[
+    str | None,
+    typer.Option("--cache-bytes", metavar="SIZE", help="Room for shared inputs, like 20GiB; default: a share."),
+]
+HfEndpoint = Annotated[
+    str, typer.Option("--hf-endpoint", metavar="URL", help="The hub of Hugging Face volumes.", show_default=False)
+]
+HUB = "https://huggingface.co"
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")]
 Args = Annotated[

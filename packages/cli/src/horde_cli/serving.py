@@ -58,6 +58,8 @@ def executor(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     token: str | None = None,
     ca_fingerprint: str | None = None,
 ) -> None:
@@ -87,6 +89,8 @@ def executor(
             classes=classes,
             slots=slots,
             allow_egress=allow_egress,
+            hf_endpoint=hf_endpoint,
+            cache_bytes=cache_bytes,
             ready=_print_ready,
         )
     )
@@ -131,6 +135,8 @@ async def execute(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     ready: Ready,
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
@@ -152,6 +158,8 @@ async def execute(
         hotkey=open_or_make(hotkey),
         slots=slots,
         allow_egress=tuple(allow_egress),
+        hf_endpoint=hf_endpoint,
+        cache_bytes=cache_bytes,
         facilitator_ca=ca,
     )
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 from bittensor_wallet import Keypair
 
 from horde_cli.errors import BadUsage
 from horde_core.trust import read_fingerprint
+from horde_core.volumes import checked_url
 from horde_core.wire.operator import Role
 
 _DURATION = re.compile(r"(\d+)([smh]?)")
@@ -114,6 +116,18 @@ def egress(texts: Iterable[str]) -> list[str]:
         if match is None or not 0 < int(match[2]) <= MAX_PORT:
             raise BadUsage(f"--allow-egress {text!r} cannot be read", "write it like HOST:PORT, or [IPV6]:PORT")
     return found
+
+
+def hub(text: str) -> str:
+    """The URL of a hub, without a slash at its end."""
+    url = text.rstrip("/")
+    try:
+        parts = urlsplit(checked_url(url))
+    except ValueError as error:
+        raise BadUsage(f"--hf-endpoint {text!r}: {error}", "write it like https://huggingface.co") from None
+    if parts.query or parts.fragment:
+        raise BadUsage(f"--hf-endpoint {text!r} has a query", "write it like https://huggingface.co")
+    return url
 
 
 def admitted(texts: Iterable[str]) -> dict[str, frozenset[str]]:

@@ -83,16 +83,20 @@ class _Volume(BaseModel):
 
 
 class InlineVolume(_Volume):
-    """Bytes that travel in the request: a zip is unpacked into the directory, anything else is the file."""
+    """Bytes that travel in the request: a zip is unpacked into the directory, anything else is the file.
+
+    `plain` makes any content the file, also one that is a zip by itself, as ``.npz`` and ``.whl`` are.
+    """
 
     volume_type: Literal["inline"]
     contents: Annotated[str, AfterValidator(_checked_base64), Field(repr=False)]
     relative_path: DirectoryPath | None = None
+    plain: bool = False
 
     @property
     def is_zip(self) -> bool:
-        """Whether the content is a zip archive (it begins as one; published clients always send one)."""
-        return decode_contents(self.contents[:8])[:4] in (b"PK\x03\x04", b"PK\x05\x06")
+        """Whether the content is to be unpacked (it begins as a zip; published clients always send one)."""
+        return not self.plain and decode_contents(self.contents[:8])[:4] in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 class SingleFileVolume(_Volume):
@@ -163,7 +167,8 @@ def check_together(volumes: Sequence[AnyVolume]) -> None:
     files = [place for volume, place in zip(volumes, places, strict=True) if is_file(volume)]
     if () in files:
         raise ValueError(
-            f"an inline volume or blob that is not a zip becomes a file, so its path must name one below {MOUNT}/"
+            "an inline volume or blob that is plain, or no zip, becomes a file, so its path must name one below"
+            f" {MOUNT}/"
         )
     for place in places:
         for depth in range(1, len(place)):

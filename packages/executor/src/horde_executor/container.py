@@ -14,6 +14,7 @@ from horde_core.terms import Profile
 from horde_core.wire.executor import Allotment
 from horde_executor.engine import Image, Machine
 from horde_executor.facilitator import Attempt
+from horde_executor.layers import Layers
 from horde_executor.line import INIT
 from horde_executor.settings import Settings
 from horde_executor.workspace import Mount
@@ -84,7 +85,7 @@ def container_config(
     image: Image,
     command: Sequence[str],
     *,
-    mounts: Iterable[Mount],
+    mounts: Iterable[Mount | Layers],
     share: Share,
     label: Mapping[str, str],
     profile: Profile = Profile.DEFAULT,
@@ -128,7 +129,14 @@ def container_config(
     }
 
 
-def _mount(mount: Mount) -> dict[str, Any]:
+def _mount(mount: Mount | Layers) -> dict[str, Any]:
+    if isinstance(mount, Layers):
+        driver = {"Name": "local", "Options": {"type": "overlay", "device": "overlay", "o": mount.options}}
+        return {
+            "Type": "volume",
+            "Target": mount.target,
+            "VolumeOptions": {"NoCopy": True, "DriverConfig": driver},
+        }
     # Never "Binds": with those the engine makes a source that is missing.
     return {"Type": "bind", "Source": str(mount.source), "Target": mount.target, "ReadOnly": mount.read_only}
 

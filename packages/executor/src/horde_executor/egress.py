@@ -135,6 +135,12 @@ class Egress:
                 networks.append((host, port))
         return cls(tuple(networks), frozenset(names))
 
+    def entries(self) -> list[str]:
+        """The openings in the form that `parse` reads."""
+        networks = [(str(network), port) for network, port in self.networks]
+        hosts = [(f"[{host}]" if ":" in host else host, port) for host, port in networks]
+        return [f"{host}:{port}" for host, port in (*hosts, *sorted(self.names))]
+
     def refusal(
         self, address: str, port: int, host: str, *, is_own: Callable[[str], bool] = is_own_address
     ) -> str | None:

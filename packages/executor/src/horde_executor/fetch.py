@@ -1,7 +1,9 @@
 """Download of one URL into a file: resumed where it broke, hashed on the way, tried again where that can help.
 
 Bytes are stored as the server has them (no content coding is undone). A file is resumed only when the server
-named it with a strong ETag, so two versions are never mixed.
+named it with a strong ETag, so two versions are never mixed; and only such a name can be asked for again later,
+whether it is still the one. A date of last change vouches for nothing: a file that is replaced by an older one
+looks unchanged.
 """
 
 import asyncio
@@ -37,11 +39,28 @@ _CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER.pattern})-({_NUMBER.pattern})/({_
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """A file as a server names it: a strong ETag, and the identity of the URL that it belongs to."""
+
+    etag: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """A complete file: its size in bytes and its sha256 in hexadecimal digits."""
+    """A complete file: its size in bytes and its sha256 in hexadecimal digits.
+
+    `version` is there if the server gave one and does not forbid to keep the file.
+    """
 
     size: int
     sha256: str
+    version: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The server says to this request that the version which was known is still the one."""
 
 
 async def fetch(
@@ -52,9 +71,11 @@ async def fetch(
     egress: Egress,
     room: Room,
     sha256: str | None = None,
+    token: str | None = None,
+    known: Version | None = None,
     patience: Patience | None = None,
     progress: Progress | None = None,
-) -> Fetched:
+) -> Fetched | Unchanged:
     """Download `url` into the empty, writable and seekable `file`.
 
     Args:
@@ -64,6 +85,8 @@ async def fetch(
         egress: the addresses that may be reached, also by redirects (five at most).
         room: what the file may take; it is counted there.
         sha256: what the content must hash to.
+        token: a bearer's; only the host that the URL names ever gets it, no other that it redirects to.
+        known: a version that need not be sent again.
         patience: waiting and retrying.
         progress: called in the event loop, about five times a second, with bytes done and total if known.
 
@@ -83,11 +106,33 @@ async def fetch(
         if progress is not None:
             loop.call_soon_threadsafe(progress, done, total)
 
-    download = _Download(target, _Part(file, name, room), egress, patience, report)
+    ask = _Ask(target, token, known)
+    download = _Download(ask, _Part(file, name, room), egress, patience, report)
     fetched = await threads.run(download.run, name=f"fetch {name}", afterwards=download.line.close)
+    if isinstance(fetched, Unchanged):
+        return fetched
     if sha256 is not None and fetched.sha256 != sha256.lower():
         raise _failed(name, f"does not have the promised content: its sha256 is {fetched.sha256}, not {sha256}")
     return fetched
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is asked for, and what is said along."""
+
+    start: Target
+    token: str | None
+    known: Version | None
+
+    def headers(self, target: Target) -> list[str]:
+        """What one hop is told beyond the part that it is to send."""
+        ours = self.token is not None and target.origin == self.start.origin
+        return [f"Authorization: Bearer {self.token}"] if ours else []
+
+    def condition(self, target: Target) -> list[str]:
+        """Asks one hop to send nothing if the file is the version that is known there."""
+        known = self.known
+        return [f"If-None-Match: {known.etag}"] if known is not None and target.identity == known.url else []
 
 
 class _Mismatch(Exception):  # noqa: N818 - never leaves this module
@@ -103,6 +148,7 @@ class _Part:
         self.size = 0
         self.total: int | None = None
         self.etag: str | None = None
+        self.may_be_kept = True
         self._room = room
         self._hash = hashlib.sha256()
         self._head: Head | None = None
@@ -127,8 +173,8 @@ class _Part:
         self._hash.update(data)
         self.size += len(data)
 
-    def finish(self) -> Fetched | Broken:
-        """Judge the file after an answer that came to its end."""
+    def finish(self, target: Target) -> Fetched | Broken:
+        """Judge the file after an answer of `target` that came to its end."""
         if self.total is not None and self.size != self.total:
             missing = f"{self.size} bytes came instead of {self.total}"
             self.restart()
@@ -137,7 +183,8 @@ class _Part:
             self.file.flush()
         except OSError as error:
             raise disk_failure(self.name, error) from error
-        return Fetched(self.size, self._hash.hexdigest())
+        version = Version(self.etag, target.identity) if self.etag and self.may_be_kept else None
+        return Fetched(self.size, self._hash.hexdigest(), version)
 
     def restart(self) -> None:
         """Forget everything."""
@@ -157,6 +204,8 @@ class _Part:
         self.total = int(length) if _NUMBER.fullmatch(length) else None
         etag = head.headers.get("etag", "")
         self.etag = etag if etag.startswith('"') else None  # a weak one, W/"...", does not vouch for each byte
+        control = head.headers.get("cache-control", "").lower()
+        self.may_be_kept = not any(word in control for word in ("no-store", "private"))
         self._room.check(self.total or 0, self.name)
 
     def _continue(self, head: Head) -> None:
@@ -176,23 +225,26 @@ class _Download:
 
     def __init__(
         self,
-        start: Target,
+        ask: _Ask,
         part: _Part,
         egress: Egress,
         patience: Patience,
         report: Callable[[int, int | None], None],
     ) -> None:
         self.line = Line(egress, patience)
-        self._start = start
+        self._ask = ask
+        self._start = ask.start
         self._part = part
         self._patience = patience
         self._report = report
         self._reported_at = 0.0
 
-    def run(self, stop: threading.Event) -> Fetched:
+    def run(self, stop: threading.Event) -> Fetched | Unchanged:
         failures, mark = 0, 0
         while True:
             result, asked = self._try(stop)
+            if isinstance(result, Unchanged):
+                return result
             if isinstance(result, Fetched):
                 self._report(result.size, result.size)
                 return result
@@ -205,14 +257,19 @@ class _Download:
             stop.wait(wait)
             threads.check(stop)
 
-    def _try(self, stop: threading.Event) -> tuple[Fetched | Broken, float | None]:
+    def _try(self, stop: threading.Event) -> tuple[Fetched | Unchanged | Broken, float | None]:
         """One request with its redirects: the file, or what broke and the pause that the server asked for."""
         target = self._start
         for _ in range(MAX_REDIRECTS + 1):
             try:
-                answer = self.line.get(target, self._part.headers(), self._part.consume, stop, self._tick)
+                part = self._part.headers()
+                condition = [] if part else self._ask.condition(target)
+                headers = [*self._ask.headers(target), *condition, *part]
+                answer = self.line.get(target, headers, self._part.consume, stop, self._tick)
                 if isinstance(answer, Head) and answer.has_body:
-                    return self._part.finish(), None
+                    return self._part.finish(target), None
+                if isinstance(answer, Head) and condition and answer.status == HTTPStatus.NOT_MODIFIED:
+                    return Unchanged(), None
             except _Mismatch:
                 self._part.restart()
                 return Broken("the server's parts of the file do not fit together"), None

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
@@ -27,7 +27,7 @@ from horde_executor.facilitator import Attempt, Facilitator
 from horde_executor.lease import Lease
 from horde_executor.reporter import Reporter
 from horde_executor.stages import NOTHING, Delivered, collect_artifacts, execute, get_ready, say
-from horde_executor.tasks import raise_if_cancelled, to_its_end
+from horde_executor.tasks import first_of, raise_if_cancelled, to_its_end
 from horde_executor.upload import Uploaded, upload
 
 HAND_BACK_S = 10.0
@@ -78,9 +78,9 @@ async def _contained(run: Run) -> None:
     try:
         await _held(run)
     except* Fenced as lost:
-        log.warning("attempt %s is no longer ours: %s", run.attempt, _first(lost))
+        log.warning("attempt %s is no longer ours: %s", run.attempt, first_of(lost))
     except* FacilitatorError as refused:
-        log.warning("attempt %s cannot be reported: %s", run.attempt, _first(refused))
+        log.warning("attempt %s cannot be reported: %s", run.attempt, first_of(refused))
     except* Exception:
         log.exception("attempt %s cannot be reported", run.attempt)
 
@@ -174,9 +174,3 @@ async def _hand_back(facilitator: Facilitator, attempt: Attempt) -> None:
             await facilitator.give_back(attempt)
     except ExecutorError as error:  # then the lease runs out, which costs the job an attempt
         log.warning("attempt %s could not be handed back: %s", attempt, error)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

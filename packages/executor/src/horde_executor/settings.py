@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from horde_core.signing import Signer
+from horde_executor.hub import PUBLIC_HUB
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,8 @@ class Settings:
         hotkey: who it is.
         slots: how many jobs may run at once; each gets an equal share of memory and cores.
         allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
+        hf_endpoint: the hub that Hugging Face volumes come from.
+        cache_bytes: what the cache of inputs may hold beyond what running jobs use; None: a share of the disk.
         docker_url: the container engine, ``unix://…`` or ``tcp://…``; None: where the engine usually is.
         memory: bytes for all jobs together; None: nine tenths of the machine.
         pids: processes and threads that one job may have.
@@ -29,6 +32,8 @@ class Settings:
     classes: tuple[str, ...] = ()
     slots: int = 1
     allow_egress: tuple[str, ...] = ()
+    hf_endpoint: str = PUBLIC_HUB
+    cache_bytes: int | None = None
     docker_url: str | None = None
     memory: int | None = None
     pids: int = 4096

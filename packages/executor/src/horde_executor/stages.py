@@ -40,8 +40,9 @@ from horde_executor.endings import (
 from horde_executor.engine import Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
 from horde_executor.line import PIECE, UNKNOWN, Exit, Line
+from horde_executor.meter import Moved
 from horde_executor.tasks import cancel, pause_before, to_its_end, together, unless
-from horde_executor.volumes import place
+from horde_executor.volumes import Supply, comes_from_cache, place
 from horde_executor.workspace import Workspace
 
 CREATE_S = 90.0
@@ -85,7 +86,9 @@ async def get_ready(run: Run) -> Ready:
         run.attempt.number,
         hosts=HOSTS,
         artifacts_dir=run.claim.spec.artifacts_dir,
+        layered=run.host.layers and comes_from_cache(run.claim.spec.volumes),
     )
+    run.cleanup.callback(run.host.cache.tidy)
     space = await run.cleanup.enter_async_context(made)
     both = await unless(run.lease.cancelled, together(_prepare(run, space), _download(run, space)))
     if both is None:
@@ -170,24 +173,31 @@ async def _download(run: Run, space: Workspace) -> None:
     if not spec.volumes:
         return
 
-    def progress(done: int, total: int | None) -> None:
+    def progress(moved: Moved) -> None:
         nonlocal shown_at
-        if now() - shown_at >= PROGRESS_S:
+        if now() - shown_at >= PROGRESS_S or moved.done == moved.total:
             shown_at = now()
             run.reporter.event(
-                ProgressEvent(stage=Stage.DOWNLOAD, message="downloading volumes", done=done, total=total)
+                ProgressEvent(
+                    stage=Stage.DOWNLOAD,
+                    message="downloading volumes",
+                    done=moved.done,
+                    total=moved.total,
+                    speed=round(moved.speed),
+                )
             )
 
+    blobs = partial(run.host.facilitator.read_blob, run.attempt)
+    supply = Supply(run.host.cache, run.host.hub, blobs, run.claim.owner)
     with run.watch.measure("download"):
         try:
             async with limit(spec.download_time_limit):
                 await place(
                     spec.volumes,
-                    space.volume,
-                    space.tmp,
-                    egress=run.host.egress,
+                    space.inputs,
+                    supply=supply,
+                    linked=space.layered,
                     progress=progress,
-                    blobs=partial(run.host.facilitator.read_blob, run.attempt),
                 )
         except LimitReached as error:
             what = (

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -41,6 +42,38 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, A]) -> A | None
         await cancel(task, signal)
 
 
+class Joint(Generic[A]):
+    """Works by name: who asks for one that is under way gets its result along with the others.
+
+    A work is cancelled when the last who waits for it goes before its end.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, _Shared[A]] = {}
+
+    async def do(self, name: str, work: Callable[[], Coroutine[Any, Any, A]]) -> A:
+        """The result of the work of this name, which is begun if it is not under way."""
+        shared = self._under_way.get(name)
+        if shared is None:
+            shared = self._under_way[name] = _Shared(asyncio.ensure_future(work()))
+        shared.waiting += 1
+        try:
+            await asyncio.wait([shared.task])
+            return shared.task.result()
+        finally:
+            shared.waiting -= 1
+            if not shared.waiting:
+                if self._under_way.get(name) is shared:
+                    del self._under_way[name]
+                await cancel(shared.task)
+
+
+@dataclass(slots=True)
+class _Shared(Generic[A]):
+    task: asyncio.Future[A]
+    waiting: int = 0
+
+
 async def cancel(*tasks: asyncio.Future[Any]) -> None:
     """Cancel tasks and wait until they are over, whatever they make of it."""
     for task in tasks:
@@ -56,6 +89,13 @@ def raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first of the errors in a group, however deep; an error that is no group is itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
 
 
 async def to_its_end(work: Coroutine[Any, Any, A], seconds: float) -> A:

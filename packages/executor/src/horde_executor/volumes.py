@@ -1,36 +1,33 @@
-"""The input volumes of a job, put into its `/volume` tree as the wire says: in order, later ones on top.
-
-What is fetched comes first, several at a time, into files of ours; placing follows in order.
-"""
+"""The input volumes of a job: fetched several at a time, then put into its `/volume` tree in their order."""
 
 import asyncio
-import io
-import os
-import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from horde_core import paths
-from horde_core.outcomes import Reason, Stage
 from horde_core.volumes import (
-    MOUNT,
     AnyVolume,
     BlobVolume,
     HuggingfaceVolume,
     InlineVolume,
     SingleFileVolume,
-    decode_contents,
+    ZipUrlVolume,
 )
-from horde_executor import archive, threads, tree
+from horde_executor import threads
 from horde_executor.archive import ArchiveCaps
 from horde_executor.blob_volumes import ReadBlob, fetch_blob
-from horde_executor.egress import Egress
-from horde_executor.errors import JobFailure
-from horde_executor.fetch import Progress, fetch
-from horde_executor.patience import Patience
+from horde_executor.cache import Cache, Wanted
+from horde_executor.fetch import Fetched, Progress
+from horde_executor.hub import Hub, HubFile
+from horde_executor.meter import Meter, Part, Report
+from horde_executor.placing import Brought, Placing, path_of
 from horde_executor.room import Room
+from horde_executor.shelf import PUBLIC, Name
+from horde_executor.tasks import first_of
+from horde_executor.urls import Target
 
 AT_ONCE = 4
 
@@ -43,167 +40,151 @@ class Caps:
     archive: ArchiveCaps = field(default_factory=ArchiveCaps)
 
 
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Where volumes come from. `owner` is whose job it is; where that is "", nothing private is kept."""
+
+    cache: Cache
+    hub: Hub
+    blobs: ReadBlob
+    owner: str
+
+
+def comes_from_cache(volumes: Sequence[AnyVolume]) -> bool:
+    """Whether some volume may be made of the cache's own files, which the job must not be able to write to."""
+    return any(
+        isinstance(volume, SingleFileVolume | HuggingfaceVolume | BlobVolume)
+        and not (isinstance(volume, BlobVolume) and volume.unpack)
+        for volume in volumes
+    )
+
+
 async def place(
     volumes: Sequence[AnyVolume],
     root: Path,
-    scratch: Path,
     *,
-    egress: Egress,
+    supply: Supply,
+    linked: bool = False,
     caps: Caps | None = None,
-    patience: Patience | None = None,
-    progress: Progress | None = None,
-    blobs: ReadBlob | None = None,
+    progress: Report | None = None,
 ) -> None:
     """Put all volumes of a job below `root`.
 
     Args:
         volumes: as the spec has them; the order decides.
         root: the directory behind `/volume`. What is made there can be used by any user of the container.
-        scratch: a directory on the same file system, for downloads on their way; after a failure some stay there.
-        egress: the addresses that downloads may reach.
+        supply: where they come from.
+        linked: the job cannot write to `root` itself, so files of the cache are linked there instead of copied.
         caps: the operator's limits.
-        patience: how long downloads bear with a server.
-        progress: called in the event loop with the bytes of all downloads so far, and their total once known.
-        blobs: where blobs come from; None where there are none.
+        progress: called in the event loop with the sums of all transfers.
 
     Raises:
         JobFailure: at the stage `download`; the first that failed decides, the others are stopped.
     """
     caps = caps or Caps()
-    for volume in volumes:
-        _check_supported(volume)
-    room = Room(caps.total_bytes)
-    placing = _Placing(tuple(volumes), root, scratch, room, caps)
-    await _download_all(placing, egress, patience, _Total(progress), blobs)
-    await threads.run(placing.run, name="place volumes")
+    placing = Placing(root, Room(caps.total_bytes), caps.archive, linked)
+    with ExitStack() as holds:
+        fetching = _Fetching(supply, placing.room, Meter(progress), holds)
+        brought = await fetching.all(volumes)
+        pairs = list(zip(volumes, brought, strict=True))
+        await threads.run(lambda stop: placing.run(pairs, stop), name="place volumes")
 
 
-def path_of(volume: AnyVolume) -> str:
-    """The path of a volume inside the container: its name in messages."""
-    return f"{MOUNT}/{volume.relative_path}" if volume.relative_path else MOUNT
+class _Fetching:
+    """The transfers of one job. What they bring is held until it is placed."""
 
+    def __init__(self, supply: Supply, room: Room, meter: Meter, holds: ExitStack) -> None:
+        self._supply = supply
+        self._room = room
+        self._meter = meter
+        self._holds = holds
+        self._places = asyncio.Semaphore(AT_ONCE)
 
-def _check_supported(volume: AnyVolume) -> None:
-    if isinstance(volume, InlineVolume | SingleFileVolume | BlobVolume):
-        return
-    what = "a Hugging Face repository" if isinstance(volume, HuggingfaceVolume) else "a zip archive given by URL"
-    raise JobFailure(
-        Stage.DOWNLOAD,
-        Reason.DOWNLOAD_FAILED,
-        f"{path_of(volume)} is {what}, which this executor cannot fetch. Use an inline volume or the URLs of"
-        " single files.",
-    )
-
-
-async def _download_all(
-    placing: "_Placing", egress: Egress, patience: Patience | None, total: "_Total", blobs: ReadBlob | None
-) -> None:
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def download(index: int, volume: SingleFileVolume, progress: Progress) -> None:
-        async with places:
-            with placing.download(index).open("w+b") as file:
-                await fetch(
-                    volume.url,
-                    file,
-                    name=path_of(volume),
-                    egress=egress,
-                    room=placing.room,
-                    patience=patience,
-                    progress=progress,
-                )
-
-    async def fetch_from(read: ReadBlob, index: int, volume: BlobVolume, progress: Progress) -> None:
-        async with places:
-            with placing.download(index).open("wb") as file:
-                name = path_of(volume)
-                await fetch_blob(read, volume, file, name=name, room=placing.room, progress=progress)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for index, volume in enumerate(placing.volumes):
-                if isinstance(volume, SingleFileVolume):
-                    group.create_task(download(index, volume, total.part()))
-                elif isinstance(volume, BlobVolume) and blobs is not None:
-                    group.create_task(fetch_from(blobs, index, volume, total.part()))
-    except ExceptionGroup as group:
-        first = group.exceptions[0]
-        raise first from first.__cause__
-
-
-class _Total:
-    """The progress of several downloads as one."""
-
-    def __init__(self, report: Progress | None) -> None:
-        self._report = report
-        self._parts: list[tuple[int, int | None]] = []
-
-    def part(self) -> Progress:
-        """The callback of one more download."""
-        index = len(self._parts)
-        self._parts.append((0, None))
-
-        def progress(done: int, total: int | None) -> None:
-            self._parts[index] = (done, total)
-            totals = [total for _, total in self._parts if total is not None]
-            known = sum(totals) if len(totals) == len(self._parts) else None
-            if self._report is not None:
-                self._report(sum(done for done, _ in self._parts), known)
-
-        return progress
-
-
-class _Placing:
-    """The blocking half: files and archives into the tree, in order."""
-
-    def __init__(self, volumes: tuple[AnyVolume, ...], root: Path, scratch: Path, room: Room, caps: Caps) -> None:
-        self.volumes = volumes
-        self.room = room
-        self._root = root
-        self._scratch = scratch
-        self._caps = caps
-
-    def download(self, index: int) -> Path:
-        """Where the volume with this index is kept until it is placed."""
-        return self._scratch / f"volume-{index}"
-
-    def run(self, stop: threading.Event) -> None:
-        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    async def all(self, volumes: Sequence[AnyVolume]) -> list[list[Brought]]:
+        """What is fetched for each volume."""
         try:
-            for index, volume in enumerate(self.volumes):
-                threads.check(stop)
-                try:
-                    self._place(root, index, volume, stop)
-                except OSError as error:
-                    raise tree.disk_failure(path_of(volume), error) from error
-        finally:
-            os.close(root)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._volume(volume)) for volume in volumes]
+        except ExceptionGroup as group:
+            first = first_of(group)
+            raise first from first.__cause__
+        return [task.result() for task in tasks]
 
-    def _place(self, root: int, index: int, volume: AnyVolume, stop: threading.Event) -> None:
-        parts = paths.components(volume.relative_path or "")
+    async def _volume(self, volume: AnyVolume) -> list[Brought]:
         match volume:
-            case BlobVolume(unpack=True):
-                with tree.directory(root, parts) as directory, self.download(index).open("rb") as source:
-                    self._unpack(source, directory, path_of(volume), stop)
-                self.download(index).unlink()
-                self.room.give(volume.size)
-            case SingleFileVolume() | BlobVolume():
-                with tree.directory(root, parts[:-1]) as directory:
-                    tree.move_in(self.download(index), directory, parts[-1])
             case InlineVolume():
-                contents = decode_contents(volume.contents)
-                if volume.is_zip:
-                    with tree.directory(root, parts) as directory:
-                        self._unpack(io.BytesIO(contents), directory, path_of(volume), stop)
-                else:
-                    self.room.take(len(contents), path_of(volume))
-                    with (
-                        tree.directory(root, parts[:-1]) as directory,
-                        tree.new_file(directory, parts[-1]) as file,
-                    ):
-                        tree.write_all(file, contents)
-            case _:
-                raise AssertionError("refused before anything began")
+                return []
+            case SingleFileVolume(url=url):
+                return [await self._url(volume, url)]
+            case ZipUrlVolume(contents=url):
+                return [await self._url(volume, url)]
+            case BlobVolume():
+                return [await self._blob(volume)]
+            case HuggingfaceVolume():
+                return await self._repository(volume)
 
-    def _unpack(self, source: BinaryIO, directory: int, name: str, stop: threading.Event) -> None:
-        archive.unpack(source, directory, name=name, room=self.room, stop=stop, caps=self._caps.archive)
+    async def _url(self, volume: SingleFileVolume | ZipUrlVolume, url: str) -> Brought:
+        parts = paths.components(volume.relative_path or "")
+        wanted = Wanted(label=path_of(volume), url=url, name=self._name_of_url(url))
+        return await self._one(wanted, parts, self._meter.part(), counts=isinstance(volume, SingleFileVolume))
+
+    async def _blob(self, volume: BlobVolume) -> Brought:
+        async def bring(file: BinaryIO, room: Room, progress: Progress) -> Fetched:
+            label = path_of(volume)
+            await fetch_blob(self._supply.blobs, volume, file, name=label, room=room, progress=progress)
+            return Fetched(volume.size, volume.sha256)
+
+        owner, content = self._supply.owner, f"sha256 {volume.sha256}"
+        wanted = Wanted(
+            label=path_of(volume),
+            url="",
+            name=Name(owner, content) if owner else None,
+            sha256=volume.sha256,
+            bring=bring,
+        )
+        parts = paths.components(volume.relative_path or "")
+        return await self._one(wanted, parts, self._meter.part(volume.size), counts=not volume.unpack)
+
+    async def _repository(self, volume: HuggingfaceVolume) -> list[Brought]:
+        whole = self._meter.part()  # stands for its files until they are known
+        async with self._places:
+            files = await self._supply.hub.files(volume, label=path_of(volume))
+        self._room.check(sum(file.size for file in files), path_of(volume))
+        parts = [self._meter.part(file.size) for file in files]
+        whole.had(0)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._file(volume, file, part)) for file, part in zip(files, parts, strict=True)
+            ]
+        return [task.result() for task in tasks]
+
+    async def _file(self, volume: HuggingfaceVolume, file: HubFile, part: Part) -> Brought:
+        scope = PUBLIC if volume.token is None else self._supply.owner
+        content = f"sha256 {file.sha256}" if file.sha256 else f"git {file.git_sha1}"
+        wanted = Wanted(
+            label=f"{path_of(volume)}/{'/'.join(file.parts)}",
+            url=file.url,
+            name=Name(scope, content) if scope else None,
+            token=volume.token,
+            sha256=file.sha256,
+            git_sha1=file.git_sha1,
+        )
+        return await self._one(wanted, (*paths.components(volume.relative_path or ""), *file.parts), part)
+
+    async def _one(self, wanted: Wanted, parts: tuple[str, ...], part: Part, *, counts: bool = True) -> Brought:
+        """Fetch a content and hold it. An archive counts by what is in it, not by itself."""
+        async with self._places:
+            blob = await self._supply.cache.obtain(wanted, part, limit=self._room.limit)
+            self._holds.callback(self._supply.cache.release, blob)
+        if counts:
+            self._room.take(blob.size, wanted.label)
+        return Brought(parts, blob)
+
+    def _name_of_url(self, url: str) -> Name | None:
+        """What a query opened is its owner's alone: it may be a signature, or any other secret."""
+        try:
+            target = Target.parse(url)
+        except ValueError:  # `fetch` says why
+            return None
+        scope = self._supply.owner if target.query else PUBLIC
+        return Name(scope, f"url {target.identity}") if scope else None

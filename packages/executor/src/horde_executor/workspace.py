@@ -2,18 +2,21 @@
 
 work/<job>-<attempt>/           0700, so nobody on the host gets in
     volume/  output/  artifacts/    0777, what the container sees
-    tmp/                            downloads on their way
+    inputs/  layers/                0777, where /volume is a layer above files of the cache: the files, linked
+                                    there, and what the kernel needs; volume/ then has what the job changes
+    tmp/                            what is in between
     hosts                           the container's /etc/hosts
 """
 
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from horde_executor import threads
 from horde_executor.errors import WorkspaceError
+from horde_executor.layers import Layers
 from horde_executor.removal import remove_tree
 
 VOLUME, OUTPUT = "/volume", "/output"
@@ -41,14 +44,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The directory of an attempt; `root` is its path on the host."""
+    """The directory of an attempt; `root` is its path on the host. `layered`: `/volume` lies above `inputs`."""
 
     root: Path
+    layered: bool = False
 
     @property
     def volume(self) -> Path:
         """What the container sees as `/volume`."""
         return self.root / "volume"
+
+    @property
+    def inputs(self) -> Path:
+        """Where volumes are placed: what the container sees as `/volume`, or the files below that."""
+        return self.root / "inputs" if self.layered else self.volume
 
     @property
     def output(self) -> Path:
@@ -70,10 +79,11 @@ class Workspace:
         """What the container sees as `/etc/hosts`."""
         return self.root / "hosts"
 
-    def mounts(self, artifacts_dir: str | None) -> tuple[Mount, ...]:
+    def mounts(self, artifacts_dir: str | None) -> tuple[Mount | Layers, ...]:
         """All mounts of the container, for an artifacts directory in its normal form (`horde_core.paths`)."""
-        mounts = [
-            Mount(self.volume, VOLUME, read_only=False),
+        layers = Layers(self.inputs, self.volume, self.root / "layers", VOLUME)
+        mounts: list[Mount | Layers] = [
+            layers if self.layered else Mount(self.volume, VOLUME, read_only=False),
             Mount(self.output, OUTPUT, read_only=False),
             Mount(self.hosts, "/etc/hosts", read_only=True),
         ]
@@ -124,7 +134,8 @@ def make(workspace: Workspace, hosts: str, artifacts_dir: str | None) -> None:
         workspace.root.mkdir(mode=0o700)
         workspace.root.chmod(0o700)
         workspace.tmp.mkdir(mode=0o700)
-        for path in (workspace.volume, workspace.output, workspace.artifacts):
+        layers = (workspace.inputs, workspace.root / "layers") if workspace.layered else ()
+        for path in (workspace.volume, workspace.output, workspace.artifacts, *layers):
             _make_open(path)
         if artifacts_dir is not None:
             place = workspace.place_of(artifacts_dir)
@@ -143,14 +154,19 @@ def _make_open(path: Path) -> None:
 
 @asynccontextmanager
 async def opened(
-    data: Path, job: str, attempt: int, *, hosts: str, artifacts_dir: str | None
+    data: Path, job: str, attempt: int, *, hosts: str, artifacts_dir: str | None, layered: bool = False
 ) -> AsyncGenerator[Workspace, None]:
     """The workspace of an attempt for as long as the block runs; removed afterwards, also on cancellation.
+
+    With `layered` its `/volume` is a layer above the inputs, unless the artifacts lie there: those are read when
+    the container, and with it that view, is gone.
 
     Raises:
         WorkspaceError: it could not be made, or not be removed completely.
     """
     workspace = workspace_of(data, job, attempt)
+    if layered and (artifacts_dir is None or workspace.place_of(artifacts_dir).root != workspace.volume):
+        workspace = replace(workspace, layered=True)
     try:
         await threads.run(lambda _: make(workspace, hosts, artifacts_dir), name="make workspace")
         yield workspace

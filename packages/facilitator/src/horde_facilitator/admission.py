@@ -13,7 +13,7 @@ from horde_core import signing
 from horde_core.price import seconds_of
 from horde_core.signing import RequestSignature, Scope, SignatureError
 from horde_core.spec import JobSpec, field_errors
-from horde_core.volumes import BlobVolume, HuggingfaceVolume, ZipUrlVolume
+from horde_core.volumes import BlobVolume
 from horde_core.wire.client import IDEMPOTENCY_HEADER
 from horde_facilitator.clock import Now, microseconds
 from horde_facilitator.errors import BadRequest
@@ -216,11 +216,6 @@ def check_signature(
 def _check_available(spec: JobSpec) -> None:
     """Refuse what cannot be run yet, by the name of the field; it is never left out in silence."""
     fields: dict[str, list[str]] = {}
-    kinds = {type(volume) for volume in spec.volumes} & {HuggingfaceVolume, ZipUrlVolume}
-    if HuggingfaceVolume in kinds:
-        fields.setdefault("volumes", []).append("volumes from Hugging Face are not available yet")
-    if ZipUrlVolume in kinds:
-        fields.setdefault("volumes", []).append("volumes of the type zip_url are not available yet")
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
     if fields:

@@ -147,14 +147,18 @@ async def test_small_content_travels_inside_and_what_is_too_much_together_does_n
 
 
 async def test_a_plain_file_is_itself_even_if_it_is_an_archive(ours, executor, spec, tmp_path):
-    """Inside a job a zip archive would be unpacked."""
-    (tmp_path / "small").write_bytes(b"version=2")
-    (tmp_path / "zip").write_bytes(b"PK\x03\x04 and so on")
-    volumes = {f"/volume/{n}": InlineInputVolume.from_plain_file(tmp_path / n) for n in ("small", "zip")}
+    """Whether it travels in the job or goes up before it."""
+    large = b"PK\x03\x04" + os.urandom(5 * MIB)
+    for name, content in (("small", b"version=2"), ("zip", b"PK\x03\x04 and so on"), ("large", large)):
+        (tmp_path / name).write_bytes(content)
+    volumes = {f"/volume/{n}": InlineInputVolume.from_plain_file(tmp_path / n) for n in ("small", "zip", "large")}
+    volumes["/volume/bytes"] = InlineInputVolume.from_bytes(large)
     job = await ours.create_job(spec(input_volumes=volumes))
-    async with taken(executor, job) as (_, (small, packed)):
+    async with taken(executor, job) as (_, (small, packed, *blobs)):
         assert small.contents == b64encode(b"version=2").decode()
-        assert (packed.size, packed.unpack) == (14, False)
+        assert packed.contents == b64encode(b"PK\x03\x04 and so on").decode()
+        assert [small.is_zip, packed.is_zip] == [False, False]
+        assert [(blob.size, blob.unpack) for blob in blobs] == [(len(large), False)] * 2
 
 
 async def test_a_file_that_changed_before_it_was_uploaded_is_refused(ours, spec, tmp_path):

@@ -73,6 +73,8 @@ async def executor(settings: dict[str, Any]) -> None:
         classes=settings["classes"],
         slots=settings["slots"],
         allow_egress=settings["allow_egress"],
+        hf_endpoint=settings["hf_endpoint"],
+        cache_bytes=settings["cache_bytes"],
         ready=lambda url: say(settings["notes"], "ready", url),
     )
 

@@ -26,6 +26,8 @@ def up(
     port: int,
     slots: int,
     allow_egress: Iterable[str],
+    hf_endpoint: str,
+    cache_bytes: int | None,
     admit: Mapping[str, frozenset[str]],
     tls: Tls,
 ) -> None:
@@ -71,6 +73,8 @@ def up(
             "classes": [],  # whatever there is
             "slots": slots,
             "allow_egress": list(allow_egress),
+            "hf_endpoint": hf_endpoint,
+            "cache_bytes": cache_bytes,
         },
     }
     _become_supervisor(plan, held)

@@ -39,15 +39,19 @@ ANSWER_BODY = 16 * 1024
 """Bytes that are kept of what the server of an output answers."""
 
 
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Up to where every reader of JSON, and every database, has whole numbers."""
+
+
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class SlotShare(_Message):
     """What one job gets of an executor at the most: cores, and bytes of memory."""
 
-    cpus: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory: Annotated[int, Field(ge=0)]
+    cpus: Annotated[float, Field(ge=0)]
+    memory: Count
 
 
 class ClaimRequest(_Message):
@@ -58,8 +62,8 @@ class ClaimRequest(_Message):
 
     classes: Annotated[list[str], Field(min_length=1, max_length=MAX_CLASSES)] | None = None
     share: SlotShare | None = None
-    slots: Annotated[int, Field(ge=1)]
-    running: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, lt=2**31)]
+    running: Annotated[int, Field(ge=0, lt=2**31)] = 0
     version: str
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0
 
@@ -86,10 +90,15 @@ class Allotment(_Message):
 
 
 class Claim(_Message):
-    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`."""
+    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`.
+
+    `owner` is the same for all jobs of one owner and tells nothing else; what is private to an owner is kept
+    under it.
+    """
 
     job: str
     attempt: int
+    owner: str = ""
     spec: JobSpec
     image_digest: str | None = None
     confirm_s: float
@@ -130,7 +139,7 @@ class StatusEvent(_Message):
 
 
 class ProgressEvent(_Message):
-    """How far a stage is; only the latest is kept."""
+    """How far a stage is; only the latest is kept. `speed` counts units a second, as they come now."""
 
     kind: Literal["progress"] = "progress"
     stage: Stage
@@ -138,6 +147,7 @@ class ProgressEvent(_Message):
     done: int | None = None
     total: int | None = None
     unit: str = "bytes"
+    speed: float | None = None
 
 
 class ExposedEvent(_Message):
@@ -166,9 +176,9 @@ class LogTotal(_Message):
     stream itself where it is short (at most `SHORT_LOG` bytes) and no piece of it was sent before.
     """
 
-    size: Annotated[int, Field(ge=0)] = 0
-    dropped: Annotated[int, Field(ge=0)] = 0
-    head: Annotated[int, Field(ge=0)] = 0
+    size: Count = 0
+    dropped: Count = 0
+    head: Count = 0
     whole: Base64Bytes | None = None
 
 
@@ -176,7 +186,7 @@ class ArtifactEntry(_Message):
     """One delivered artifact; `path` is the full path inside the container."""
 
     path: str
-    size: int
+    size: Count
     sha256: str
 
 
@@ -207,7 +217,7 @@ class OutcomeReport(_Message):
     """
 
     outcome: Outcome
-    first_seq: int = 0
+    first_seq: Count = 0
     events: list[Event] = []
     logs: dict[Stream, LogTotal] = {}
     artifacts: list[ArtifactEntry] = []

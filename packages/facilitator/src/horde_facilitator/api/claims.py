@@ -1,6 +1,7 @@
 """Executors ask for work."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -134,6 +135,7 @@ def _printed(parts: Parts, given: _Given) -> bytes:
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
+        owner=hashlib.sha256(job.owner.encode()).hexdigest()[:32],
         spec=admission.parse_spec(admission.parse(body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,

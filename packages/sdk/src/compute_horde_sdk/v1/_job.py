@@ -95,7 +95,10 @@ class ComputeHordeJob:
 
     @property
     def progress(self) -> Progress | None:
-        """How far the present stage is, if that is known: `stage`, `message`, `done` of `total` `unit`."""
+        """How far the present stage is, if that is known: `stage`, `message`, `done` of `total` `unit`.
+
+        `speed` is how many of them come in a second now, where something is transferred.
+        """
         return self._progress if self._result is None else None
 
     @property

@@ -38,13 +38,20 @@ class InlineInputVolume(_Input):
     Attributes:
         contents: base64. A zip archive is unpacked into the directory that the volume's key names; any other
             content becomes the file of that name.
+        plain: make the file of that name of any content, also of a zip archive (``.npz`` and ``.whl`` are such).
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     encoded: str = Field(alias="contents", repr=False)
     """As it was given; empty where the content lies in a temporary file."""
+    plain: bool = False
     _content: Content | None = PrivateAttr(None)
+
+    @classmethod
+    def from_bytes(cls, contents: bytes) -> Self:
+        """One file: it becomes the file that the volume's key names, whatever it holds."""
+        return cls._of(Content.of_bytes(contents, unpack=False))
 
     @classmethod
     def from_file_contents(cls, filename: str, contents: bytes, compress: bool = False) -> Self:
@@ -107,17 +114,14 @@ class InlineInputVolume(_Input):
         Raises:
             OSError: the file cannot be read.
         """
-        content = Content.of_file(Path(path))
-        # Inside a job nothing says that a zip archive is meant as a file.
-        is_taken_for_an_archive = content.read(0, 2) == b"PK"
-        return cls._of(content, inline=content.size <= INLINE_BYTES and not is_taken_for_an_archive)
+        return cls._of(Content.of_file(Path(path)))
 
     @classmethod
-    def _of(cls, content: Content, *, inline: bool | None = None) -> Self:
-        if content.size <= INLINE_BYTES if inline is None else inline:
+    def _of(cls, content: Content) -> Self:
+        if content.size <= INLINE_BYTES:
             with content.file:
-                return cls(contents=_base64(content))
-        volume = cls(contents="")
+                return cls(contents=_base64(content), plain=not content.unpack)
+        volume = cls(contents="", plain=not content.unpack)
         volume._content = content
         return volume
 
@@ -145,13 +149,20 @@ class InlineInputVolume(_Input):
         if self._content:
             return self._content
         data = volumes.decode_contents(self.encoded)
-        return Content.of_bytes(data, unpack=data[:4] in (b"PK\x03\x04", b"PK\x05\x06"))
+        return Content.of_bytes(data, unpack=not self.plain and data[:4] in (b"PK\x03\x04", b"PK\x05\x06"))
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it."""
         if self._content:
             return self._content.to_wire(relative_path)
-        return {"volume_type": "inline", "contents": self.encoded, "relative_path": relative_path}
+        volume: dict[str, JsonValue] = {
+            "volume_type": "inline",
+            "contents": self.encoded,
+            "relative_path": relative_path,
+        }
+        if self.plain:  # only where it says something: other facilitators do not know it
+            volume["plain"] = True
+        return volume
 
     @field_serializer("encoded")
     def _serialized(self, _: str) -> str:
@@ -172,6 +183,16 @@ class HTTPInputVolume(_Input):
         return {"volume_type": "single_file", "url": self.url, "relative_path": relative_path}
 
 
+class HTTPZipInputVolume(_Input):
+    """A zip archive, which the executor fetches from an http(s) URL and unpacks into the volume's key."""
+
+    url: str
+
+    def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
+        """The volume as the facilitator takes it."""
+        return {"volume_type": "zip_url", "contents": self.url, "relative_path": relative_path}
+
+
 class HuggingfaceInputVolume(_Input):
     """A repository of Hugging Face; the volume's key is the directory that it will fill.
 
@@ -180,12 +201,15 @@ class HuggingfaceInputVolume(_Input):
         repo_type: ``"model"`` (what None means), ``"dataset"`` or ``"space"``.
         revision: a branch, tag or commit; None is the default branch.
         allow_patterns: take only the files that match one of these.
+        token: for repositories that are private or gated. It travels signed with the job, and is used for this
+            job alone.
     """
 
     repo_id: str
     repo_type: str | None = None
     revision: str | None = None
     allow_patterns: str | list[str] | None = None
+    token: str | None = Field(default=None, repr=False)
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it."""
@@ -197,7 +221,7 @@ class HuggingfaceInputVolume(_Input):
             "revision": self.revision,
             "relative_path": relative_path,
             "allow_patterns": [*patterns] if isinstance(patterns, list) else patterns,
-            "token": None,
+            "token": self.token,
         }
 
 
@@ -254,5 +278,5 @@ class HttpOutputVolumeResponse(BaseModel):
     status: int | None = None
 
 
-InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume
+InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume | HTTPZipInputVolume
 OutputVolume = HTTPOutputVolume
