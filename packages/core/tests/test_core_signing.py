@@ -148,6 +148,8 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         ("X-CH-Signature-Type", "ed25519"),
         ("X-CH-Signatory", None),
         ("X-CH-Timestamp-NS", None),
+        ("X-CH-Timestamp-NS", "9" * 5000),
+        ("X-CH-Signature", "\xe9" * 88),
         ("X-CH-Timestamp-NS", "-1"),
         ("X-CH-Timestamp-NS", "1.5"),
         ("X-CH-Timestamp-NS", "١٢"),

@@ -167,6 +167,7 @@ def test_what_the_operator_opened_is_open_and_no_more(
         ("data.internal:http", "add the port"),
         ("data.internal:0", "between 1 and 65535"),
         ("data.internal:65536", "between 1 and 65535"),
+        ("[fe80::1%eth0]:443", "zone"),
         ("fd00::1:443", "brackets"),
         ("[fd00::1]", "brackets"),
         ("[data.internal]:80", "--allow-egress"),

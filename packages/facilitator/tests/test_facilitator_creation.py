@@ -76,6 +76,26 @@ async def test_fifty_copies_of_one_request_make_one_job(user):
     assert (await user.get("/api/v1/jobs/")).json()["count"] == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"args": ["\ud800"]},
+        {"env": {"A": "\udfff"}},
+        {"env": {"\ud800": "x"}},
+        {"tag": "\udc80"},
+        {"\ud800": 1},
+        {"volumes": [{"volume_type": "single_file", "url": "http://a.example/\ud83d", "relative_path": "a"}]},
+    ],
+)
+async def test_half_a_character_is_refused_wherever_it_stands(user, change):
+    """JSON can spell it, but nothing that is written or sent later can hold it."""
+    body = user.spec(**change)
+    headers = user.signed(body)
+    answer = await user.send("POST", "/api/v1/job-docker/", content=json.dumps(body).encode(), headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert "half of a surrogate pair" in answer.json()["detail"]
+
+
 async def test_the_job_object_suits_every_published_client(user):
     """C2: Everything that 0.0.14 and 0.0.18 require is there, and nothing of it is null."""
     answer = await user.post(user.spec(job_namespace="SN1.0", tag="t"))

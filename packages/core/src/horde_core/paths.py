@@ -10,10 +10,11 @@ MAX_BYTES = 1024
 MAX_DEPTH = 32
 MAX_COMPONENT_BYTES = 255
 
-# Directories whose content belongs to the image and the kernel; a mount there would break or bend the image.
+# Places whose content belongs to the image, the kernel, the engine (/.dockerenv) and the executor (/.horde); a
+# mount there would break or bend the container.
 SYSTEM = (
-    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin", "/sys",
-    "/usr", "/var/run",
+    "/.dockerenv", "/.horde", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run",
+    "/sbin", "/sys", "/usr", "/var/run",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def absolute(path: str) -> str:
     """The normal form of an absolute directory inside the container (no trailing slash).
 
     Raises:
-        ValueError: the path is relative, `/` itself, not in normal form, or belongs to the image's system.
+        ValueError: the path is relative, `/` itself, not in normal form, or belongs to the system.
     """
     if not path.startswith("/"):
         raise ValueError(f"{path!r} must be an absolute path, starting with '/'")
@@ -66,5 +67,5 @@ def absolute(path: str) -> str:
         raise ValueError("'/' cannot be used; name a directory below it")
     normal = "/" + "/".join(parts)
     if any(normal == s or normal.startswith(s + "/") for s in SYSTEM):
-        raise ValueError(f"{normal!r} belongs to the image's system; use another directory")
+        raise ValueError(f"{normal!r} belongs to the system of the container; use another directory")
     return normal

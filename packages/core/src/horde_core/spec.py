@@ -147,7 +147,7 @@ def field_errors(error: ValidationError) -> dict[str, list[str]]:
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         message = item["msg"].removeprefix("Value error, ")
         name, inner = _place(item["loc"])
-        if not name:  # a check over several fields names its field itself
+        if not item["loc"]:  # a check over several fields names its field itself
             name, _, message = message.partition(": ")
         grouped.setdefault(name, []).append(f"{inner}: {message}" if inner else message)
     return grouped

@@ -30,6 +30,8 @@ def checked_url(url: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("the URL cannot be read; check its host and port") from None
+    if "[" in parts.netloc and ":" not in (parts.hostname or ""):  # without its brackets it would be a name
+        raise ValueError("the URL cannot be read; what stands in brackets is no IPv6 address")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the URL's scheme is {parts.scheme!r}; only http and https can be used")
     if parts.username is not None or parts.password is not None:

@@ -1,7 +1,7 @@
 """Zip archives from strangers: planned first, extracted second.
 
-The plan reads the table of contents, judges every name, type and size, and refuses the whole archive before a
-byte is written. The extraction goes through directory descriptors (`tree`), so that even a wrong plan could not
+The plan reads the table of contents, judges every name, type, size and place, and refuses the whole archive before
+a byte is written. The extraction goes through directory descriptors (`tree`), so that even a wrong plan could not
 lead outside. What an earlier volume put in place merges: directories are shared, files are replaced.
 """
 
@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -29,11 +30,15 @@ HARMLESS_BYTES = 64 * 1024**2
 
 _CHUNK = 1024**2
 _DAMAGED = "is damaged, or none at all"
+_ENTRY = b"PK\x01\x02"
+_LOCAL_HEADER_BYTES = 30
+_TABLE_BYTES = 1024  # for each entry: names, and what else packers write
+_UNICODE_PATH = 0x7075  # APPNOTE 4.6.9
+_LONGEST_CAUSE = 200
 _ENCRYPTED = 0x1 | 0x20 | 0x40 | 0x2000  # APPNOTE 4.4.4: encrypted, patch data, strong encryption, masked
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PLAIN = (0, stat.S_IFREG, stat.S_IFDIR)
 _EXECUTABLE = 0o111
-_FIRST_PRINTABLE, _DELETE = " ", "\x7f"
 # What zipfile raises on a broken archive, depending on where it breaks.
 _BROKEN = (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError, struct.error, zlib.error)
 
@@ -84,9 +89,10 @@ def unpack(
     caps = caps or ArchiveCaps()
     try:
         size = source.seek(0, os.SEEK_END)
-        count_entries(source, size, caps.entries)
-        with zipfile.ZipFile(source) as archive:
-            entries = plan(archive.infolist(), size, caps)
+        watched = _Watched(source, caps)
+        with zipfile.ZipFile(watched) as archive:
+            watched.is_table = False
+            entries = plan(archive.infolist(), size, archive.start_dir, caps)
             room.take(sum(entry.member.file_size for entry in entries), name)
             for entry in entries:
                 threads.check(stop)
@@ -98,43 +104,39 @@ def unpack(
             raise _failed(name, _DAMAGED) from error
         raise tree.disk_failure(name, error) from error
     except _BROKEN as error:
-        raise _failed(name, f"{_DAMAGED} ({error})" if str(error) else _DAMAGED) from error
+        cause = str(error)[:_LONGEST_CAUSE]
+        raise _failed(name, f"{_DAMAGED} ({cause})" if cause else _DAMAGED) from error
 
 
-def count_entries(source: BinaryIO, size: int, limit: int) -> None:
-    """Walk the table of contents without keeping it: `zipfile` would build millions of objects from it first.
+class _Watched:
+    """The archive as `zipfile` reads it, which makes an object of every entry before anybody can count them.
 
-    An archive whose table is not where it should be passes here; reading it fails later.
-
-    Raises:
-        RefusedArchive: it holds more than `limit` entries.
+    So they are counted in the bytes that it gets. Looking for the table of contents a second time, by rules of our
+    own, would leave room for an archive that shows either of us another one.
     """
-    source.seek(max(0, size - (1 << 16) - 22))
-    tail = source.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 22:
-        return
-    table, end = int.from_bytes(tail[at + 12 : at + 16], "little"), size - len(tail) + at
-    if at >= 76 and tail[at - 20 : at - 16] == b"PK\x06\x07" and tail[at - 76 : at - 72] == b"PK\x06\x06":  # noqa: PLR2004 - zip64
-        table, end = int.from_bytes(tail[at - 36 : at - 28], "little"), end - 76
-    if not 0 <= table <= end:
-        return
-    source.seek(end - table)
-    count = 0
-    while table >= 46:  # noqa: PLR2004 - the fixed part of an entry
-        head = source.read(46)
-        if head[:4] != b"PK\x01\x02":
-            return
-        count += 1
-        if count > limit:
-            raise RefusedArchive(_too_many(limit))
-        rest = sum(struct.unpack("<HHH", head[28:34]))
-        source.seek(rest, os.SEEK_CUR)
-        table -= 46 + rest
+
+    def __init__(self, source: BinaryIO, caps: ArchiveCaps) -> None:
+        self.is_table = True
+        self.seek = source.seek
+        self.tell = source.tell
+        self.seekable = source.seekable
+        self._source = source
+        self._caps = caps
+
+    def read(self, size: int = -1) -> bytes:
+        limit = self._caps.entries * _TABLE_BYTES
+        if self.is_table and size > limit:
+            raise RefusedArchive(f"has a table of contents of {readable(size)}; the limit is {readable(limit)}")
+        data = self._source.read(size)
+        if self.is_table and data.count(_ENTRY) > self._caps.entries:
+            raise RefusedArchive(_too_many(self._caps.entries))
+        return data
 
 
-def plan(members: Sequence[zipfile.ZipInfo], size: int, caps: ArchiveCaps) -> tuple[Entry, ...]:
+def plan(members: Sequence[zipfile.ZipInfo], size: int, table: int, caps: ArchiveCaps) -> tuple[Entry, ...]:
     """Judge all members of an archive of `size` bytes and say what is to be made.
+
+    The members must lie one after the other before the table of contents, which begins at `table`.
 
     A file that is there twice (so archives look that were appended to) is made twice: the last one stays.
 
@@ -160,7 +162,20 @@ def plan(members: Sequence[zipfile.ZipInfo], size: int, caps: ArchiveCaps) -> tu
             f"would grow from {readable(size)} to {readable(total)}, more than {caps.ratio} times its size;"
             " an archive like that is refused. Fetch the files by URL instead"
         )
+    _check_places(members, table)
     return tuple(entries)
+
+
+def _check_places(members: Sequence[zipfile.ZipInfo], table: int) -> None:
+    """Refuse what no packer writes: many members that share one content grow without packing well."""
+    end = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        begin = member.header_offset
+        if 0 <= begin < end:
+            raise RefusedArchive(f"holds members that overlap, {_quoted(member)} and another one. Pack it anew")
+        end = begin + _LOCAL_HEADER_BYTES + len(member.orig_filename) + member.compress_size
+        if begin < 0 or end > table:
+            raise RefusedArchive(f"{_DAMAGED}: {_quoted(member)} does not lie before its table of contents")
 
 
 def _judge(member: zipfile.ZipInfo) -> Entry:
@@ -169,6 +184,8 @@ def _judge(member: zipfile.ZipInfo) -> Entry:
     kind = stat.S_IFMT(stored_mode)
     if "\0" in member.orig_filename:
         raise RefusedArchive(f"holds a name with a NUL character, {_quoted(member)}")
+    if _other_name(member.extra) not in (None, member.orig_filename.encode(errors="surrogatepass")):
+        raise RefusedArchive(f"has two names for one member, {_quoted(member)} and another one. Pack it anew")
     if member.flag_bits & _ENCRYPTED:
         raise RefusedArchive(f"is encrypted ({_quoted(member)}). Send it without a password")
     if kind not in _PLAIN:
@@ -185,11 +202,21 @@ def _judge(member: zipfile.ZipInfo) -> Entry:
     return Entry(_checked_parts(member), is_directory, executable, member)
 
 
+def _other_name(extra: bytes) -> bytes | None:
+    """The name in UTF-8 that some packers write beside the first one, and some programs prefer."""
+    while len(extra) >= 4:  # noqa: PLR2004 - kind and length
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_PATH:
+            return extra[9 : 4 + length]  # behind a version and the checksum of the first name
+        extra = extra[4 + length :]
+    return None
+
+
 def _checked_parts(member: zipfile.ZipInfo) -> tuple[str, ...]:
     path = member.orig_filename.removesuffix("/")
     if path.startswith("/"):
         raise RefusedArchive(f"holds an absolute path, {_quoted(member)}. Pack with relative paths")
-    if "\\" in path or any(c < _FIRST_PRINTABLE or c == _DELETE for c in path):
+    if "\\" in path or any(unicodedata.category(c) == "Cc" for c in path):
         raise RefusedArchive(f"holds a name with a backslash or control character, {_quoted(member)}")
     parts = tuple(path.split("/"))
     if any(part in ("", ".", "..") for part in parts):
@@ -213,16 +240,20 @@ def _extract(
     if entry.is_directory:
         with tree.directory(root, entry.parts):
             return
+    left = entry.member.file_size
     with (
+        archive.open(entry.member) as packed,
         tree.directory(root, entry.parts[:-1]) as directory,
         tree.new_file(directory, entry.parts[-1], executable=entry.executable) as file,
-        archive.open(entry.member) as packed,
     ):
         while piece := packed.read(_CHUNK):
             threads.check(stop)
             tree.write_all(file, piece)
+            left -= len(piece)
             if progress is not None:
                 progress(len(piece))
+    if left:  # zipfile does not mind if less comes than was promised
+        raise zipfile.BadZipFile(f"{_quoted(entry.member)} is shorter than it should be")
 
 
 def _quoted(member: zipfile.ZipInfo) -> str:

@@ -176,6 +176,8 @@ def _parse_entry(value: str) -> tuple[Network | str, int]:
     port = int(entry["port"])
     if not 0 < port <= MAX_PORT:
         raise ValueError(f"{where}: the port must be between 1 and {MAX_PORT}")
+    if "%" in value:
+        raise ValueError(f"{where}: an address with a zone cannot be opened")
     if entry["v6"] is not None:
         return _parse_network(entry["v6"], where, ipaddress.IPv6Network), port
     host = entry["host"].removesuffix(".")

@@ -34,7 +34,8 @@ Progress = Callable[[int, int | None], None]
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PROGRESS_S = 0.2
 _PROGRESS_BYTES = 1024**2  # a try that brought less than this counts as one without progress
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER.pattern})-({_NUMBER.pattern})/({_NUMBER.pattern}|\*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class _Part:
         if self.size:
             self.restart()
         length = head.headers.get("content-length", "")
-        self.total = int(length) if length.isascii() and length.isdigit() else None
+        self.total = int(length) if _NUMBER.fullmatch(length) else None
         etag = head.headers.get("etag", "")
         self.etag = etag if etag.startswith('"') else None  # a weak one, W/"...", does not vouch for each byte
         control = head.headers.get("cache-control", "").lower()

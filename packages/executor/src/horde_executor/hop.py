@@ -7,6 +7,7 @@ judged like the first.
 """
 
 import os
+import re
 import socket
 import threading
 import time
@@ -28,6 +29,7 @@ from horde_executor.urls import Target
 _LOOK_S = 0.05  # how long cancellation may go unnoticed
 _BUFFER = 512 * 1024  # libcurl's largest
 _MILLISECONDS = 1000
+_STATUS = re.compile(rb"[0-9]{3}")
 _AS_IT_IS = ("Accept: */*", "Accept-Encoding: identity")
 
 # As pycurl passes it: family, type, protocol, and the address in the form of the socket module.
@@ -261,7 +263,7 @@ class Exchange:
         self.heard_at = time.monotonic()
         if line.startswith(b"HTTP/"):
             status = line.split(b" ", 2)[1:2]
-            self.head = Head(int(status[0]) if status and status[0].strip().isdigit() else 0)
+            self.head = Head(int(status[0]) if status and _STATUS.fullmatch(status[0].strip()) else 0)
         elif not line.strip():
             self.head.complete = True
             return self._guarded(self.begin)

@@ -44,5 +44,5 @@ def retry_after(text: str, now: datetime) -> float | None:
     try:
         when = parsedate_to_datetime(text)
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter from numbers that no date has
         return None

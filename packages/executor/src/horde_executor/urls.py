@@ -61,7 +61,11 @@ class Target:
         Raises:
             ValueError: it leads to no http(s) URL.
         """
-        return type(self).parse(urljoin(self.url, quote(location.strip(), safe=_ASCII)))
+        try:
+            url = urljoin(self.url, quote(location.strip(), safe=_ASCII))
+        except ValueError:
+            raise ValueError("the URL cannot be read") from None
+        return type(self).parse(url)
 
     @property
     def url(self) -> str:

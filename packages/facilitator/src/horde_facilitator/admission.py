@@ -93,14 +93,23 @@ def admit(
     )
 
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 def parse(body: bytes) -> dict[str, JsonValue]:
     """The JSON object in a body.
 
     Raises:
-        BadRequest: the body is not UTF-8, not JSON, or not an object.
+        BadRequest: the body is not UTF-8, not JSON, or not an object, or no text can hold what it spells.
     """
     try:
         content = json.loads(body.decode())
+        if _SURROGATE.search(body):
+            json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(
+            "The body spells half of a surrogate pair (\\ud800 to \\udfff), which is no text."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"The body is not JSON: {error}") from error
     if not isinstance(content, dict):
