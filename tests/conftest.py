@@ -11,6 +11,7 @@ import pytest
 from compute_horde_sdk.v1 import ComputeHordeClient, ComputeHordeJobSpec, ExecutorClass
 from hub_server import HubServer
 from processes import IMAGE, ROOT, Horde, containers, http_server, running, wait_until
+from servers import Nginx, nginx
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +69,13 @@ def slow_url(slow_server) -> str:
 
 
 @pytest.fixture(scope="session")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """A server that takes files."""
+    with nginx(tmp_path_factory.mktemp("nginx")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
 def hub() -> Iterator[HubServer]:
     """A Hugging Face hub."""
     with HubServer().serving() as server:
@@ -76,10 +84,14 @@ def hub() -> Iterator[HubServer]:
 
 @pytest.fixture(scope="session")
 def horde(
-    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, str], slow_server: str, hub: HubServer
+    tmp_path_factory: pytest.TempPathFactory,
+    files: tuple[Path, str],
+    slow_server: str,
+    web: Nginx,
+    hub: HubServer,
 ) -> Iterator[Horde]:
     """A `horde up` with one slot."""
-    addresses = (files[1], slow_server, *hub.addresses)
+    addresses = (files[1], slow_server, web.address, *hub.addresses)
     allowed = [option for address in addresses for option in ("--allow-egress", address)]
     up = Horde(tmp_path_factory.mktemp("horde"), "--slots", "1", *allowed, "--hf-endpoint", hub.url)
     with running(up):

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TypeVar
+
+from bittensor_wallet import Keypair, keyfile
 
 T = TypeVar("T")
 
@@ -43,13 +45,16 @@ def containers(label: str = "org.computehorde.job") -> set[str]:
 
 
 class Command:
-    """A running `horde` command in a process group of its own, with its output collected line by line."""
+    """A running `horde` command in a process group of its own, with its output collected line by line.
 
-    def __init__(self, *args: str, env: dict[str, str] | None = None) -> None:
+    Another `program` may run in its place.
+    """
+
+    def __init__(self, *args: str, env: dict[str, str] | None = None, program: Sequence[str] = (HORDE,)) -> None:
         self.args = args
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [HORDE, *args],
+            [*program, *args],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -112,6 +117,19 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def child(command: Command, word: str) -> int:
+    """The process below a command whose own command line holds a word."""
+
+    def find() -> int | None:
+        for pid in descendants(command.process.pid)[1:]:
+            with contextlib.suppress(OSError):
+                if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                    return pid
+        return None
+
+    return wait_until(f"a process {word!r}", find) or 0
+
+
 class Horde(Command):
     """A whole `horde up` on a data directory."""
 
@@ -139,6 +157,14 @@ def running(command: Command) -> Iterator[Command]:
         with contextlib.suppress(ProcessLookupError):
             command.signal_tree(signal.SIGCONT)
         command.stop()
+
+
+def make_hotkey(path: Path) -> Keypair:
+    """A new hotkey, in a file as wallets have it."""
+    hotkey = Keypair.create_from_mnemonic(Keypair.generate_mnemonic())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(keyfile.serialized_keypair_to_keyfile_data(hotkey))
+    return hotkey
 
 
 class _Quiet(SimpleHTTPRequestHandler):

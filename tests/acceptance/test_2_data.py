@@ -9,7 +9,13 @@ import zipfile
 
 import pytest
 
-from compute_horde_sdk.v1 import HTTPInputVolume, HTTPZipInputVolume, HuggingfaceInputVolume, InlineInputVolume
+from compute_horde_sdk.v1 import (
+    HTTPInputVolume,
+    HTTPOutputVolume,
+    HTTPZipInputVolume,
+    HuggingfaceInputVolume,
+    InlineInputVolume,
+)
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
 
@@ -129,3 +135,35 @@ async def test_a_job_has_no_network(client, job_spec):
     )
     await job.wait(timeout=30)
     assert job.result.stdout.split() == ["lo", "closed"]
+
+
+async def test_outputs_go_to_urls_and_the_answers_come_back(client, job_spec, web):
+    """Files that are too large for artifacts, and the whole log, are sent where the user wants them."""
+    urls = {"/output/result.bin": web.url("/mine/r?sig=S3CRET"), "/output/stdout.txt": web.url("/mine/log")}
+    spec = job_spec(
+        "head -c 5000000 /dev/zero > /output/result.bin; echo done",
+        output_volumes={path: HTTPOutputVolume(http_method="PUT", url=url) for path, url in urls.items()},
+    )
+    job = await client.create_job(spec)
+    await job.wait(timeout=30)
+    assert job.status.is_successful(), job.error
+    assert {path: answer.status for path, answer in job.result.upload_results.items()} == dict.fromkeys(urls, 201)
+    assert job.result.upload_results["/output/result.bin"].headers["server"].startswith("nginx")
+    assert (web.root / "mine" / "r").read_bytes() == bytes(5_000_000)
+    assert (web.root / "mine" / "log").read_text() == "done\n"
+    assert "upload" in job.stage_seconds
+
+
+async def test_a_failed_job_sends_what_is_always_sent(client, job_spec, web):
+    """A checkpoint is worth having in any case; a half-written result would only replace a good one."""
+    volumes = {
+        "/output/result": HTTPOutputVolume(http_method="PUT", url=web.url("/half/result")),
+        "/output/checkpoint": HTTPOutputVolume(http_method="PUT", url=web.url("/half/checkpoint"), when="always"),
+    }
+    script = "echo half > /output/result; echo state > /output/checkpoint; exit 3"
+    job = await client.create_job(job_spec(script, output_volumes=volumes))
+    await job.wait(timeout=30)
+    assert (job.error.stage, job.error.reason, job.error.exit_code) == ("execution", "nonzero_return_code", 3)
+    assert list(job.result.upload_results) == ["/output/checkpoint"]
+    assert (web.root / "half" / "checkpoint").read_text() == "state\n"
+    assert not (web.root / "half" / "result").exists()

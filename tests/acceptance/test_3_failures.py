@@ -4,7 +4,12 @@ import time
 
 import pytest
 
-from compute_horde_sdk.v1 import ComputeHordeError, HTTPInputVolume, InlineInputVolume
+from compute_horde_sdk.v1 import (
+    ComputeHordeError,
+    HTTPInputVolume,
+    HTTPOutputVolume,
+    InlineInputVolume,
+)
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
 
@@ -85,3 +90,34 @@ async def test_bad_base64_is_refused_before_a_job_exists(client, job_spec):
     spec = job_spec(input_volumes={"/volume/x": InlineInputVolume(contents="not base64!")})
     with pytest.raises((ComputeHordeError, ValueError), match="base64"):
         await client.create_job(spec)
+
+
+async def test_an_output_that_is_missing_refused_or_led_inside(client, job_spec, web):
+    """Each says what is wrong with it, at the upload stage, and it is the job's fault."""
+    for path, url, says in (
+        ("/output/none", web.url("/x"), "/output/none is not there: the job did not write it"),
+        ("/output/d", web.url("/x"), "/output/d is a directory"),
+        ("/output/f", web.url("/refused/x?X-Amz-Signature=S3CRET"), "403 Forbidden"),
+        ("/output/f", "http://127.0.0.1:1/x?sig=S3CRET", "--allow-egress 127.0.0.1:1"),
+    ):
+        volumes = {path: HTTPOutputVolume(http_method="PUT", url=url)}
+        spec = job_spec("mkdir /output/d; echo x > /output/f", output_volumes=volumes)
+        job = await failure(client, spec)
+        assert (job.error.stage, job.error.reason, job.error.fault) == ("upload", "upload_failed", "job")
+        assert says in job.error.message
+        assert "S3CRET" not in repr((job.error, job.result, job.status_history))
+        assert job.payment == "settled"
+
+
+async def test_the_upload_limit_fails_the_job_in_mid_transfer(client, job_spec, slow_url):
+    """Reached: FAILED at the upload, although the container had ended well; its price is the sum of its limits."""
+    spec = job_spec(
+        "head -c 20000000 /dev/zero > /output/big",
+        output_volumes={"/output/big": HTTPOutputVolume(http_method="PUT", url=slow_url)},
+        upload_time_limit_sec=1,
+    )
+    job = await failure(client, spec)
+    assert (job.error.stage, job.error.reason, job.error.fault) == ("upload", "timeout", "job")
+    assert job.result.exit_code == 0
+    assert (job.price, job.payment) == (spec.price(), "settled")
+    assert job.stage_seconds["upload"] < 3

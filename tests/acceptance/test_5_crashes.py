@@ -4,28 +4,14 @@ import contextlib
 import hashlib
 import os
 import signal
-from pathlib import Path
 
 import pytest
-from bittensor_wallet import Keypair, keyfile
 
 from compute_horde_sdk.v1 import ComputeHordeClient, InlineInputVolume
-from processes import Command, Horde, containers, descendants, running, wait_until
+from processes import Command, Horde, child, containers, make_hotkey, running, wait_until
 
 pytestmark = [pytest.mark.usefixtures("clean_machine"), pytest.mark.timeout(180)]
 ENDS = {"Completed", "Failed", "Rejected"}
-
-
-def child(up: Command, word: str) -> int:
-    """The process below `up` whose command line holds a word."""
-
-    def find() -> int | None:
-        for pid in descendants(up.process.pid)[1:]:
-            if word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
-                return pid
-        return None
-
-    return wait_until(f"a process {word!r}", find) or 0
 
 
 async def running_container(job) -> str:
@@ -35,13 +21,6 @@ async def running_container(job) -> str:
         break
     (container,) = containers(f"org.computehorde.job={job.uuid}")
     return container
-
-
-def make_hotkey(path: Path) -> Keypair:
-    """A new hotkey, in a file as wallets have it."""
-    hotkey = Keypair.create_from_mnemonic(Keypair.generate_mnemonic())
-    path.write_bytes(keyfile.serialized_keypair_to_keyfile_data(hotkey))
-    return hotkey
 
 
 def assert_ended_once(job) -> None:

@@ -7,12 +7,25 @@ from datetime import UTC, datetime
 
 import pytest
 
+from compute_horde_sdk.v1 import HTTPOutputVolume
 from horde_cli.display import speed
 from horde_cli.errors import BadUsage, NoSuchJob
 from horde_cli.exitcodes import End, exit_code
 from horde_cli.prefixes import choose
+from horde_cli.submit import Run, spec_of
 from horde_cli.up.supervisor import pause_before_restart
-from horde_cli.values import InputOption, StageLimits, admitted, egress, environment, hub, inputs, limits, since
+from horde_cli.values import (
+    InputOption,
+    StageLimits,
+    admitted,
+    egress,
+    environment,
+    hub,
+    inputs,
+    limits,
+    outputs,
+    since,
+)
 from horde_cli.volumes import volumes
 from horde_core.wire.client import Progress
 
@@ -49,6 +62,41 @@ def test_inputs_have_a_place_below_volume_and_a_source():
 def test_an_input_that_has_no_place_or_shares_one_is_refused(texts):
     with pytest.raises(BadUsage, match="--input"):
         inputs(texts)
+
+
+def test_outputs_are_files_below_output_with_a_url_that_is_not_repeated_in_errors():
+    assert outputs(["/output/a/b=https://h/x?sig=1=2"]) == {"/output/a/b": "https://h/x?sig=1=2"}
+    for texts in (
+        ["/output/a=x?S3CRET"],
+        ["/out/a=http://h"],
+        ["/output/=http://h"],
+        ["/output/a"],
+        ["/output/a=http://h"] * 2,
+    ):
+        with pytest.raises(BadUsage, match="--output") as refused:
+            outputs(texts)
+        assert "S3CRET" not in str(refused.value)
+
+
+def test_an_output_of_the_command_line_is_a_put():
+    run = Run(
+        image="busybox:1",
+        args=["true"],
+        executor_class="always_on.test",
+        namespace="",
+        priority=0,
+        inputs=[],
+        outputs=["/output/a=https://h/x"],
+        env=[],
+        secret_env=[],
+        limits=[],
+        artifacts=None,
+        artifacts_dir="/artifacts",
+        detach=False,
+        quiet=True,
+        as_json=False,
+    )
+    assert spec_of(run).output_volumes == {"/output/a": HTTPOutputVolume(http_method="PUT", url="https://h/x")}
 
 
 def test_env_takes_a_value_or_that_of_the_own_environment():

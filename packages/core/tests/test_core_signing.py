@@ -46,13 +46,13 @@ def named(request: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("request_", GENUINE, ids=named)
 def test_a_genuine_request_is_verified(request_: dict[str, Any]) -> None:
-    """As sent, pretty-printed, without the scope's header, with an unsigned field changed: it holds."""
+    """B2: As sent, pretty-printed, without the scope's header, with an unsigned field changed: it holds."""
     verify_request(json.loads(request_["body"]), RequestSignature.from_headers(request_["headers"]))
 
 
 @pytest.mark.parametrize("request_", [r for r in RECORDED if r["inner_text"]], ids=named)
 def test_what_a_published_client_signed_is_rebuilt_byte_by_byte(request_: dict[str, Any]) -> None:
-    """Inner text and digest equal what the client computed."""
+    """B4: Inner text and digest equal what the client computed."""
     signature = RequestSignature.from_headers(request_["headers"])
     text = signed_text(json.loads(request_["body"]), signature.scope)
     assert text == request_["inner_text"]
@@ -61,7 +61,7 @@ def test_what_a_published_client_signed_is_rebuilt_byte_by_byte(request_: dict[s
 
 @pytest.mark.parametrize("request_", [r for r in RECORDED if not r["valid"]], ids=named)
 def test_a_tampered_request_is_refused(request_: dict[str, Any]) -> None:
-    """One changed limit, one nanosecond, or the order of two variables: the signature no longer holds."""
+    """B7: One changed limit, one nanosecond, or the order of two variables: the signature no longer holds."""
     with pytest.raises(SignatureError):
         verify_request(json.loads(request_["body"]), RequestSignature.from_headers(request_["headers"]))
 
@@ -103,6 +103,13 @@ def test_the_digest_of_a_constructed_example() -> None:
         "606ea49bc1da8d980ecbecdebc996ccb6f4599908a39211436f134d83887d9ae"
         "91422c43f3c43bc6a0848ff7ab0ff248c5e61ceeba7ef4189ea82a51d285cdd9"
     )
+
+
+def test_a_whole_body_is_printed_as_agreed() -> None:
+    """B6: Keys sorted at every level, blanks after comma and colon, ASCII only, numbers as Python prints them."""
+    body = json.loads('{"b":[1e16,2.50,1E-7,{"z":null,"a":"ż\\ud83d\\ude00/\\n"}],"a":true}')
+    printed = '{"a": true, "b": [1e+16, 2.5, 1e-07, {"a": "\\u017c\\ud83d\\ude00/\\n", "z": null}]}'
+    assert signed_text(body, Scope.FULL_REQUEST) == printed
 
 
 @given(body=st.dictionaries(st.sampled_from(SIGNED) | st.text(), JSON), scope=st.sampled_from(Scope))
@@ -152,7 +159,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     ],
 )
 def test_a_missing_or_malformed_header_is_named(header: str, value: str | None) -> None:
-    """The error tells which header to mend."""
+    """B1: The error tells which header to mend."""
     headers = dict(GENUINE[0]["headers"])
     headers.pop(header)
     if value is not None:

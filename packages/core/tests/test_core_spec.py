@@ -124,6 +124,19 @@ WRONG: list[tuple[str, Any]] = [
     ("uploads", [put(form_fields={"a": "b"})]),
     ("uploads", [put(signed_headers={"a": 1})]),
     ("uploads", [put(output_upload_type="single_file_post", form_fields=["a"])]),
+    ("uploads", [put(when="never")]),
+    ("uploads", [put()] * 257),
+    *(("uploads", [put(signed_headers=headers)]) for headers in (
+        {"": "x"}, {"a b": "x"}, {"a:": "x"}, {"a\r\nb": "x"}, {"ä": "x"}, {"x-a": "1\r\nx-b: 2"}, {"x-a": "1\n"},
+        {"x-a": "1\0"}, {"x-a": "\u2028"}, {"x-a": "\ud800"}, {"x-a": "1", "X-A": "2"}, {"Host": "other"},
+        {"Content-Length": "5"}, {"transfer-encoding": "chunked"}, {"Expect": ""}, {"Proxy-Authorization": "x"},
+        {f"x-{n}": "1" for n in range(65)}, {"x-a": "1" * 8192},
+    )),
+    *(("uploads", [put(output_upload_type="single_file_post", **given)]) for given in (
+        {"signed_headers": {"Content-Type": "a/b"}}, {"form_fields": {"": "x"}}, {"form_fields": {"file": "x"}},
+        {"form_fields": {"a\r\nX: y": "x"}}, {"form_fields": {"a": "\ud800"}}, {"form_fields": {"a": "x" * 65536}},
+        {"form_fields": {str(n): "" for n in range(101)}},
+    )),
     ("on_trusted_miner", "yes"),
     ("use_gpu", 1),
     ("target_validator_hotkey", None),
@@ -157,6 +170,16 @@ RIGHT: list[dict[str, Any]] = [
             put(),
             put(signed_headers={"x-a": "b"}),
             put(output_upload_type="single_file_post", form_fields={}),
+        ]
+    },
+    {"uploads": [put(), put(url="https://other.example.com/a")]},
+    {"uploads": [put(when="always", signed_headers={"X-A": "", "content-type": 'a/b; c="d"', "x-b": "ż\u00a0"})]},
+    {
+        "uploads": [
+            put(
+                output_upload_type="single_file_post",
+                form_fields={"key": "a/${filename}", "x-note": "two\r\nlines", "Content-Type": "text/plain"},
+            )
         ]
     },
     {"max_attempts": 1},
@@ -225,6 +248,15 @@ def test_the_defaults_are_those_of_the_wire() -> None:
 def test_an_empty_artifacts_directory_means_none() -> None:
     """The wire knows both spellings of nothing."""
     assert JobSpec.model_validate(MINIMAL | {"artifacts_dir": ""}).artifacts_dir is None
+
+
+def test_the_value_of_a_refused_header_is_not_repeated() -> None:
+    """The error names header and fault, and goes to logs that the signature must not reach."""
+    with pytest.raises(ValidationError) as refused:
+        JobSpec.model_validate(MINIMAL | {"uploads": [put(signed_headers={"x-token": "secret\n"})]})
+    (message,) = field_errors(refused.value)["uploads"]
+    assert message.startswith("0.single_file_put.signed_headers: the value of 'x-token' holds a line break")
+    assert "secret" not in message
 
 
 def test_secrets_stay_out_of_the_printed_form() -> None:

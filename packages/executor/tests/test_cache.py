@@ -15,9 +15,9 @@ from horde_core.volumes import SingleFileVolume
 from horde_executor.cache import Cache
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.hop import Patience
 from horde_executor.hub import PUBLIC_HUB, Hub
 from horde_executor.meter import Meter, Moved
+from horde_executor.patience import Patience
 from horde_executor.volumes import Supply, place
 
 PATIENCE = Patience(stall_s=5, tries=4, pause_s=0.05)

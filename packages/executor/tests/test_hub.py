@@ -15,9 +15,9 @@ from horde_core.volumes import HuggingfaceVolume
 from horde_executor.cache import Cache
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.hop import Patience
 from horde_executor.hub import Hub
 from horde_executor.meter import Moved
+from horde_executor.patience import Patience
 from horde_executor.volumes import Caps, Supply, place
 from hub_server import HubServer
 

@@ -20,9 +20,9 @@ from horde_executor.archive import ArchiveCaps
 from horde_executor.cache import Cache
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.hop import Patience
 from horde_executor.hub import PUBLIC_HUB, Hub
 from horde_executor.meter import Moved
+from horde_executor.patience import Patience
 from horde_executor.volumes import Caps, Supply, place
 
 PATIENCE = Patience(tries=2, pause_s=0.01)

@@ -80,7 +80,7 @@ async def test_only_the_latest_refusals_are_remembered(serving):
 
 
 async def test_a_hotkey_that_was_removed_gets_403_while_its_token_lives(served, operator):
-    """403, not 401: a published client would log in again and again."""
+    """A10: 403, not 401: a published client would log in again and again."""
     user = await served.user()
     path = f"/operator/v1/hotkeys/{address('user')}/user"
     assert (await operator.send("DELETE", path)).status_code == 204

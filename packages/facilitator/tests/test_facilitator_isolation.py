@@ -35,7 +35,7 @@ async def finished_job(user, executor) -> str:
 
 
 async def test_a_foreign_job_is_a_job_that_does_not_exist(served):
-    """Every route with a job in its path answers both with the same 404; every other one shows nothing of it."""
+    """A11: Every route with a job in its path answers both with the same 404; all others show nothing of it."""
     owner, other, executor = await served.user(), await served.user("other"), await served.executor()
     job, unknown = await finished_job(owner, executor), str(uuid.uuid4())
     mine = hers = 0
@@ -75,7 +75,7 @@ async def test_a_watch_says_the_same_of_a_foreign_job_and_of_none(served):
 
 
 async def test_another_ones_signed_request_makes_no_job(served):
-    """A captured request, sent by another user, is refused; the owner's job is not shown."""
+    """B11: A captured request, sent by another user, is refused; the owner's job is not shown."""
     owner, other = await served.user(), await served.user("other")
     body = owner.spec(env={"A": SECRET})
     headers = owner.signed(body)

@@ -19,7 +19,7 @@ NOBODY = "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
 
 
 async def test_a_nonce_logs_in_once_even_when_fifty_try_at_once(served, user):
-    """Of fifty parallel logins with one signed nonce exactly one gets a token."""
+    """A4: Of fifty parallel logins with one signed nonce exactly one gets a token."""
     body = await user.login_body()
     answers = await asyncio.gather(*(user.http.post("/auth/login", json=body) for _ in range(50)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
@@ -41,20 +41,20 @@ async def test_a_nonce_logs_in_once_even_when_fifty_try_at_once(served, user):
     ],
 )
 async def test_a_wrong_login_says_what_is_wrong(user, change, status, error):
-    """Statuses and texts are those of the original facilitator."""
+    """A7: Statuses and texts are those of the original facilitator."""
     answer = await user.http.post("/auth/login", json={**await user.login_body(), **change})
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
 async def test_a_signature_may_begin_with_0x(user):
-    """As other tools print it."""
+    """A6: As other tools print it."""
     body = await user.login_body()
     answer = await user.http.post("/auth/login", json={**body, "signature": "0x" + body["signature"]})
     assert answer.status_code == 200
 
 
 async def test_a_hotkey_on_no_list_is_refused(served):
-    """An unset list admits nobody."""
+    """A7: An unset list admits nobody."""
     stranger = await served.user()
     stranger.hotkey = type(stranger.hotkey).create_from_uri("//stranger")
     answer = await stranger.http.post("/auth/login", json=await stranger.login_body())
@@ -78,7 +78,7 @@ async def test_a_hotkey_that_is_taken_off_its_list_is_refused_soon(serving, shif
 
 
 async def test_a_nonce_expires(serving, shifted_clock):
-    """Five minutes after it was made a nonce is worth nothing."""
+    """A5: Five minutes after it was made a nonce is worth nothing."""
     clock = shifted_clock()
     async with serving(clock) as served:
         user = await served.user()
@@ -89,7 +89,7 @@ async def test_a_nonce_expires(serving, shifted_clock):
 
 
 async def test_every_unusable_token_is_answered_with_the_text_that_clients_know(serving, shifted_clock):
-    """Published clients log in again on 'Token expired', and on nothing else."""
+    """A8: Published clients log in again on 'Token expired', and on nothing else."""
     clock = shifted_clock()
     async with serving(clock) as served:
         user = await served.user()
@@ -119,7 +119,7 @@ async def test_every_unusable_token_is_answered_with_the_text_that_clients_know(
     ],
 )
 async def test_a_header_that_carries_no_token_is_told_so(served, header, detail):
-    """These are mistakes of a program, which another login would not mend."""
+    """A9: These are mistakes of a program, which another login would not mend."""
     headers = {} if header is None else {"Authorization": header}
     answer = await served.client().get("/api/v1/jobs/", headers=headers)
     assert (answer.status_code, answer.json()) == (401, {"detail": detail})

@@ -9,7 +9,7 @@ MIB = 1024**2
 
 
 async def test_pages_are_newest_first_and_complete(user):
-    """Walking by `next` gives every job once, newest first."""
+    """C6: Walking by `next` gives every job once, newest first."""
     uuids = [await user.create() for _ in range(7)]
     found, page = [], 1
     while True:
@@ -26,7 +26,7 @@ async def test_pages_are_newest_first_and_complete(user):
 
 
 async def test_odd_pages_are_answered_as_the_original_does(user):
-    """A page that does not exist is a 404; a size that makes no sense is the default; no size is above 256."""
+    """C5: A page that does not exist is a 404; a size that makes no sense is the default; no size is above 256."""
     await user.create()
     for page in ("2", "0", "-1", "x", "9" * 30):
         assert (await user.get("/api/v1/jobs/", params={"page": page})).status_code == 404, page
@@ -37,13 +37,13 @@ async def test_odd_pages_are_answered_as_the_original_does(user):
 
 
 async def test_an_empty_list_has_a_first_page(user):
-    """No jobs is not an error."""
+    """C7: No jobs is not an error."""
     reply = (await user.get("/api/v1/jobs/")).json()
     assert reply == {"count": 0, "next": None, "previous": None, "results": []}
 
 
 async def test_jobs_of_others_do_not_exist(user, served, executor):
-    """On every route a foreign job is answered exactly as one that never was."""
+    """C4: On every route a foreign job is answered exactly as one that never was."""
     job = await user.create()
     await (await executor.hold()).run(b"secret", {"/artifacts/x": b"secret"})
     other = await served.user("other")

@@ -108,6 +108,31 @@ def test_a_full_specification_becomes_what_the_published_client_sends(spec):
     assert json.dumps(ours) == json.dumps(theirs)
 
 
+def test_outputs_that_go_up_always_say_so_within_what_is_signed(spec):
+    """Only those: what published clients send stays byte for byte what they send."""
+    url = "https://up.example.com/b"
+    volumes = {
+        "/output/a": HTTPOutputVolume(http_method="PUT", url=url, when="always"),
+        "/output/b": HTTPOutputVolume(http_method="POST", url=url, when="always"),
+        "/output/c": HTTPOutputVolume(http_method="PUT", url=url),
+    }
+    body = body_of(spec(output_volumes=volumes), VALIDATOR)
+    assert [upload.get("when") for upload in body["uploads"]] == ["always", "always", None]
+    assert '"when":"always"' in signed_text(body, Scope.SIGNED_FIELDS).replace("\\", "")
+    with pytest.raises(ValueError, match="when"):
+        HTTPOutputVolume(http_method="PUT", url=url, when="never")
+
+
+def test_what_signs_an_upload_does_not_reach_a_log(spec):
+    volume = HTTPOutputVolume(
+        http_method="POST",
+        url="https://h/x?sig=S3CRET",
+        form_fields={"p": "S3CRET"},
+        signed_headers={"t": "S3CRET"},
+    )
+    assert "S3CRET" not in repr(spec(output_volumes={"/output/x": volume}))
+
+
 def test_what_is_not_given_is_sent_as_the_published_client_sends_it(spec):
     """No mapping, no key; an empty mapping, an empty list; no directory, null. Only the namespace is newer."""
     fields = {
@@ -168,6 +193,26 @@ def test_what_is_not_given_is_sent_as_the_published_client_sends_it(spec):
             "output_volumes",
             {"/output/x": HTTPOutputVolume(http_method="PUT", url="http://h/x", form_fields={"a": "b"})},
             r"output_volumes\['/output/x'\]: a PUT has no form_fields",
+        ),
+        (
+            "output_volumes",
+            {"/output/x": HTTPOutputVolume(http_method="PUT", url="http://h/x", signed_headers={"a": "b\nc: d"})},
+            r"output_volumes\['/output/x'\]\.signed_headers: the value of 'a' holds a line break",
+        ),
+        (
+            "output_volumes",
+            {"/output/x": HTTPOutputVolume(http_method="POST", url="http://h/x", form_fields={"file": "x"})},
+            r"output_volumes\['/output/x'\]\.form_fields: 'file' is the field of the file itself",
+        ),
+        (
+            "output_volumes",
+            {"/output/x": HTTPOutputVolume(http_method="PUT", url="http://u:p@h/x")},
+            r"output_volumes\['/output/x'\]\.url: .*use a presigned URL instead",
+        ),
+        (
+            "output_volumes",
+            {"/output/": HTTPOutputVolume(http_method="PUT", url="http://h/x")},
+            r"output_volumes\['/output/'\]\.relative_path: .*must end with a file name",
         ),
     ],
 )  # fmt: skip

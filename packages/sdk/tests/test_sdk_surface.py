@@ -114,7 +114,8 @@ def test_fields_and_defaults_are_those_of_the_published_client():
     assert list(defaults(v1.ComputeHordeJobRejection))[:3] == ["reason", "message", "context"]
     assert list(defaults(v1.ComputeHordeJobFailure))[:3] == ["reason", "message", "context"]
     assert list(defaults(v1.ComputeHordeHordeFailure))[:4] == ["reason", "message", "reported_by", "context"]
-    assert list(v1.HTTPOutputVolume.model_fields) == ["http_method", "url", "form_fields", "signed_headers"]
+    assert list(v1.HTTPOutputVolume.model_fields)[:4] == ["http_method", "url", "form_fields", "signed_headers"]
+    assert list(v1.HttpOutputVolumeResponse.model_fields)[:2] == ["headers", "body"]
     assert list(v1.HuggingfaceInputVolume.model_fields) == [
         "repo_id", "repo_type", "revision", "allow_patterns", "token",
     ]  # fmt: skip

@@ -60,22 +60,23 @@ def wanted(cert: Path | None, key: Path | None, names: Iterable[str], *, plain: 
     """
     from horde_facilitator.tls.names import is_name
 
-    given = {"--tls-cert": cert, "--tls-key": key, "--tls-name": tuple(names)}
+    names = tuple(names)
+    given = {"--tls-cert": cert, "--tls-key": key, "--tls-name": names}
     named = [option for option, value in given.items() if value]
     if plain and named:
         raise BadUsage(f"--plain-http and {named[0]} contradict each other", "leave out one of them")
     if (cert is None) != (key is None):
         missing = "--tls-key" if cert else "--tls-cert"
         raise BadUsage(f"{named[0]} needs {missing}", "give the certificate and its key together")
-    if cert and given["--tls-name"]:
+    if cert and names:
         raise BadUsage(
             "--tls-name and --tls-cert contradict each other",
             "names are for the certificate that is made here; a given one has its own",
         )
-    for name in given["--tls-name"]:
+    for name in names:
         if not is_name(name):
             raise BadUsage(
                 f"--tls-name {name!r} is neither a host nor an address", "write it like horde.example.com"
             )
     cert, key = (file.expanduser().absolute() if file else None for file in (cert, key))
-    return Tls(cert, key, given["--tls-name"], plain)
+    return Tls(cert, key, names, plain)

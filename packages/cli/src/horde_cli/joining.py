@@ -67,10 +67,9 @@ def log_in(url: str, token: str, file: Path, fingerprint: str | None = None) -> 
     ca = trust.authority(url, fingerprint, place, patiently=False)
     hotkey = open_or_make(file.parent / "wallets" / "horde" / "hotkeys" / "default")
     asyncio.run(join(url, hotkey, token, ca, patiently=False))
+    trusted = Path(place.name) if ca == place else ca and ca.absolute()
     try:
-        write_whole(
-            file, client_config(url, hotkey.ss58_address, ca.name if ca == place else ca and ca.absolute())
-        )
+        write_whole(file, client_config(url, hotkey.ss58_address, trusted))
     except OSError as error:
         raise CommandError(f"cannot write {file} ({error.strerror})", "name another file with --config") from error
     return hotkey.ss58_address

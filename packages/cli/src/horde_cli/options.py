@@ -78,7 +78,9 @@ Classes = Annotated[
 ]
 AllowEgress = Annotated[
     list[str] | None,
-    typer.Option("--allow-egress", metavar="HOST:PORT", help="A private address that inputs may use. Repeatable."),
+    typer.Option(
+        "--allow-egress", metavar="HOST:PORT", help="A private address that jobs' URLs may use. Repeatable."
+    ),
 ]
 CacheBytes = Annotated[
     str | None,
@@ -97,6 +99,10 @@ Class = Annotated[str, typer.Option("--class", metavar="CLASS", help="The kind o
 Input = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="/volume/PATH=SOURCE", help="A file, directory or URL. Repeatable."),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="/output/PATH=URL", help="A file to PUT to a URL afterwards. Repeatable."),
 ]
 Artifacts = Annotated[
     Path | None, typer.Option("--artifacts", metavar="DIR", help="Save the job's artifacts here.")

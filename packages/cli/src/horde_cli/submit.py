@@ -16,6 +16,7 @@ from compute_horde_sdk.v1 import (
     ComputeHordeJob,
     ComputeHordeJobSpec,
     ComputeHordeJobStatus,
+    HTTPOutputVolume,
 )
 from horde_cli import values, view
 from horde_cli.connection import translated
@@ -43,6 +44,7 @@ class Run:
     namespace: str
     priority: int
     inputs: Sequence[str]
+    outputs: Sequence[str]
     env: Sequence[str]
     secret_env: Sequence[str]
     limits: Sequence[str]
@@ -70,6 +72,10 @@ def spec_of(run: Run) -> ComputeHordeJobSpec:
         secret_env=values.environment(run.secret_env, os.environ, "--secret-env"),
         artifacts_dir=run.artifacts_dir or None,
         input_volumes=volumes(values.inputs(run.inputs)) or None,
+        output_volumes={
+            path: HTTPOutputVolume(http_method="PUT", url=url) for path, url in values.outputs(run.outputs).items()
+        }
+        or None,
         download_time_limit_sec=limits.download,
         execution_time_limit_sec=limits.execution,
         upload_time_limit_sec=limits.upload,

@@ -25,6 +25,7 @@ _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([KMGT]i?B)")
 _BYTES = {f"{prefix}{kind}": base**power for power, prefix in enumerate("KMGT", 1) for kind, base in _BASES}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _MOUNT = re.compile(r"/volume(/.*)?")
+_OUTPUT = re.compile(r"/output/.*[^/]")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 ROLES = tuple(role.value for role in Role)
 MAX_PORT = 65535
@@ -79,6 +80,19 @@ def inputs(texts: Iterable[str]) -> list[InputOption]:
             raise BadUsage(f"--input names {key} twice", "give each input a path of its own")
         found[key] = InputOption(key, source)
     return list(found.values())
+
+
+def outputs(texts: Iterable[str]) -> dict[str, str]:
+    """`/output/PATH=URL`, each file once."""
+    found: dict[str, str] = {}
+    for text in texts:
+        path, _, url = text.partition("=")
+        if not _OUTPUT.fullmatch(path) or not _URL.match(url):
+            raise BadUsage(f"--output {path!r} cannot be read", "write it like /output/result.bin=https://…")
+        if path in found:
+            raise BadUsage(f"--output names {path} twice", "give each output a file of its own")
+        found[path] = url
+    return found
 
 
 def environment(texts: Iterable[str], own: Mapping[str, str], option: str = "--env") -> dict[str, str]:

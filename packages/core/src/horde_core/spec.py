@@ -19,7 +19,7 @@ from pydantic import (
 
 from horde_core import paths
 from horde_core.images import parse_image
-from horde_core.uploads import Upload
+from horde_core.uploads import MAX_UPLOADS, Upload
 from horde_core.volumes import Volume, check_together
 
 MAX_LIMIT = 2**31 - 1
@@ -98,7 +98,7 @@ class JobSpec(BaseModel):
     streaming_start_time_limit: Limit = 5
     streaming_details: StreamingDetails | None = None
     volumes: list[Volume] = []
-    uploads: list[Upload] = []
+    uploads: Annotated[list[Upload], Field(max_length=MAX_UPLOADS)] = []
     on_trusted_miner: bool = False
     use_gpu: bool = False
     target_validator_hotkey: Annotated[str, Field(max_length=255)] = ""

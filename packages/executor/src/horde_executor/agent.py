@@ -23,11 +23,11 @@ from horde_executor.egress import Egress
 from horde_executor.engine import Engine
 from horde_executor.errors import EngineError, ExecutorError, FacilitatorError, Fenced
 from horde_executor.facilitator import Facilitator
-from horde_executor.hop import Patience
 from horde_executor.hub import Hub
 from horde_executor.images import Images
 from horde_executor.job import run_job
 from horde_executor.layers import available
+from horde_executor.patience import Patience
 from horde_executor.recover import clear_leftovers
 from horde_executor.registries import registry_check
 from horde_executor.settings import Settings
@@ -86,7 +86,7 @@ async def _host(settings: Settings) -> AsyncGenerator[Host]:
             layers = await available(data)
             async with Cache.opened(data / "cache", egress=egress, budget=settings.cache_bytes) as cache:
                 hub = Hub(settings.hf_endpoint, egress, Patience(), cache.tmp)
-                yield Host(engine, facilitator, images, cache, hub, layers, share, executor, data)
+                yield Host(engine, facilitator, images, egress, cache, hub, layers, share, executor, data)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from horde_core.wire.executor import Claim
 from horde_executor.cache import Cache
 from horde_executor.clock import Stopwatch
 from horde_executor.container import Share, allotted
+from horde_executor.egress import Egress
 from horde_executor.engine import Engine
 from horde_executor.facilitator import Attempt, Facilitator
 from horde_executor.hub import Hub
@@ -26,6 +27,7 @@ class Host:
     engine: Engine
     facilitator: Facilitator
     images: Images
+    egress: Egress
     cache: Cache
     hub: Hub
     layers: bool

@@ -31,8 +31,8 @@ from horde_executor import threads, tree
 from horde_executor.egress import Egress
 from horde_executor.errors import ExecutorError, JobFailure
 from horde_executor.fetch import Fetched, Progress, Unchanged, fetch
-from horde_executor.hop import Patience
 from horde_executor.meter import Part
+from horde_executor.patience import Patience
 from horde_executor.room import Room
 from horde_executor.shelf import PUBLIC, Blob, Entry, Name, Shelf
 from horde_executor.tasks import cancel, over

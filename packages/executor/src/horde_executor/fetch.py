@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -23,7 +22,8 @@ from horde_core.outcomes import Reason, Stage
 from horde_executor import threads
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
-from horde_executor.hop import Broken, Head, Line, Patience, Refused
+from horde_executor.hop import Broken, Head, Line, Refused
+from horde_executor.patience import Patience, is_for_later, pause, retry_after
 from horde_executor.room import Room
 from horde_executor.tree import disk_failure
 from horde_executor.urls import Target
@@ -32,7 +32,6 @@ MAX_REDIRECTS = 5
 Progress = Callable[[int, int | None], None]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_LATER = (408, 425, 429)
 _PROGRESS_S = 0.2
 _PROGRESS_BYTES = 1024**2  # a try that brought less than this counts as one without progress
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -281,7 +280,9 @@ class _Download:
             if answer.status in _REDIRECTS and location:
                 target = self._follow(target, location)
                 continue
-            return self._judge(target, answer), retry_after(answer, datetime.now(UTC))
+            return self._judge(target, answer), retry_after(
+                answer.headers.get("retry-after", ""), datetime.now(UTC)
+            )
         raise _failed(self._part.name, f"cannot be fetched: {self._start.shown} redirects too often")
 
     def _follow(self, target: Target, location: str) -> Target:
@@ -296,7 +297,7 @@ class _Download:
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._part.size:
             self._part.restart()
             return Broken("the server refused to continue the file")
-        if answer.status in _LATER or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if is_for_later(answer.status):
             return Broken(f"the server answered {answer}")
         raise _failed(
             self._part.name, f"cannot be fetched: {target.shown} answered {answer}. {_advice(answer.status)}"
@@ -307,30 +308,6 @@ class _Download:
         if now - self._reported_at >= _PROGRESS_S:
             self._reported_at = now
             self._report(self._part.size, self._part.total)
-
-
-def pause(failures: int, asked: float | None, patience: Patience, chance: float) -> float | None:
-    """Seconds until the next try after so many failures, or None to give up.
-
-    Full jitter: a `chance` between 0 and 1 of an exponentially growing span. What the server asked for with
-    Retry-After is honoured unless it is longer than patience goes.
-    """
-    if failures >= patience.tries or (asked or 0) > patience.longest_retry_after_s:
-        return None
-    span = min(patience.longest_pause_s, patience.pause_s * 2.0 ** (failures - 1))
-    return (asked or 0) + span * chance
-
-
-def retry_after(answer: Head, now: datetime) -> float | None:
-    """The seconds of a Retry-After header in either of its forms (RFC 9110, section 10.2.3)."""
-    text = answer.headers.get("retry-after", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        when = parsedate_to_datetime(text)
-        return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
-    except ValueError:
-        return None
 
 
 def _advice(status: int) -> str:

@@ -20,7 +20,8 @@ from horde_core.volumes import HuggingfaceVolume
 from horde_executor.egress import Egress
 from horde_executor.errors import JobFailure
 from horde_executor.fetch import pause
-from horde_executor.hop import Patience, ca_file
+from horde_executor.hop import ca_file
+from horde_executor.patience import Patience
 from horde_executor.tasks import Joint, over
 
 PUBLIC_HUB = "https://huggingface.co"

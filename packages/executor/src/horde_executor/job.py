@@ -1,6 +1,6 @@
 """One attempt of a job, from its claim to its outcome.
 
-    claim → prepare (image, workspace, container) ∥ download → start → wait or stop → collect → outcome
+    claim → prepare (image, workspace, container) ∥ download → start → wait or stop → collect → upload → outcome
 
 Each stage is a function from values to values. A stage that cannot go on raises `JobFailure`; `_judged` turns
 that, a used-up time and the engine's errors into the attempt's outcome. Beside the stages the lease is kept and
@@ -10,7 +10,7 @@ leaves on the machine (container, workspace) is removed by the caller's `AsyncEx
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Failed, Reason, Succeeded
-from horde_core.wire.executor import Claim, OutcomeReport
+from horde_core.wire.executor import Claim, OutcomeReport, UploadAnswer
 from horde_executor.attempt import Host, Run
 from horde_executor.clock import Stopwatch, limit, now
 from horde_executor.errors import ExecutorError, FacilitatorError, Fenced, JobFailure, LimitReached
@@ -28,6 +28,7 @@ from horde_executor.lease import Lease
 from horde_executor.reporter import Reporter
 from horde_executor.stages import NOTHING, Delivered, collect_artifacts, execute, get_ready, say
 from horde_executor.tasks import first_of, raise_if_cancelled, to_its_end
+from horde_executor.upload import Uploaded, upload
 
 HAND_BACK_S = 10.0
 
@@ -42,6 +43,7 @@ class Ending:
 
     outcome: Succeeded | Failed
     delivered: Delivered = NOTHING
+    uploads: Sequence[UploadAnswer] = ()
 
 
 async def run_job(host: Host, claim: Claim, cleanup: AsyncExitStack) -> None:
@@ -122,7 +124,11 @@ async def _life(run: Run) -> Ending:
     delivered = await _judged(run, collect_artifacts(run, ready), collect_s, too_slow)
     if isinstance(delivered, Failed):
         return Ending(delivered if isinstance(outcome, Succeeded) else outcome)
-    return Ending(outcome, delivered)
+    uploaded = Uploaded()
+    broken = await _judged(run, upload(run, ready, outcome, uploaded), run.deadline - now(), deadline)
+    if isinstance(broken, Failed) and isinstance(outcome, Succeeded) and not uploaded.problems:
+        return Ending(broken, delivered, uploaded.kept())
+    return Ending(uploaded.after(outcome), delivered, uploaded.kept())
 
 
 async def _judged(run: Run, work: Coroutine[Any, Any, T], seconds: float, too_late: str) -> T | Failed:
@@ -157,6 +163,7 @@ def _report(run: Run, ending: Ending) -> OutcomeReport:
         logs=run.reporter.log_totals(),
         artifacts=list(ending.delivered.artifacts),
         left_out=list(ending.delivered.left_out),
+        uploads=list(ending.uploads),
         stage_seconds=run.watch.seconds,
     )
 

@@ -9,8 +9,11 @@ import os
 import tempfile
 from base64 import b64encode
 from pathlib import Path
+from typing import BinaryIO
 
 from horde_core.wire.executor import SHORT_LOG, LogTotal
+
+_PIECE = 1024 * 1024
 
 
 class LogSpool:
@@ -86,6 +89,24 @@ class LogSpool:
             return LogTotal(size=self._written, whole=b64encode(self._read(0, self._written)))
         size = self._written - self.dropped
         return LogTotal(size=size, dropped=self.dropped, head=self._head if self.dropped else 0)
+
+    def copy(self, file: BinaryIO) -> None:
+        """Write what was kept, with a mark where bytes were left out. Only after `end`; blocking.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        kept = self._written - self.dropped
+        self._copy(file, 0, min(self._head, kept))
+        if self.dropped:
+            file.write(b"\n[... %d bytes left out ...]\n" % self.dropped)
+        self._copy(file, min(self._head, kept), kept)
+
+    def _copy(self, file: BinaryIO, start: int, stop: int) -> None:
+        while start < stop:
+            data = self._read(start, min(_PIECE, stop - start))
+            file.write(data)
+            start += len(data)
 
     def close(self) -> None:
         """Give the disk space back."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from typing import BinaryIO, get_args
 
 from horde_core.wire.executor import Event, LogTotal, ProgressEvent, Stream
 from horde_executor.facilitator import Attempt, Facilitator
@@ -33,6 +33,7 @@ class Reporter:
         self._waiting: list[Event] = []
         self._in_flight = 0
         self._news = asyncio.Event()
+        self._delivered = asyncio.Event()
         self._spools: Mapping[Stream, LogSpool] = {s: LogSpool(spool, log_cap) for s in STREAMS}
         self._written = asyncio.Event()
         self._flush = asyncio.Event()
@@ -51,6 +52,14 @@ class Reporter:
     def release(self) -> None:
         """Send what is held."""
         self._news.set()
+
+    async def heard(self) -> None:
+        """Send everything that was said so far, and wait until it was acknowledged."""
+        said = self._acknowledged + len(self._waiting)
+        self._news.set()
+        while self._acknowledged < said:
+            self._delivered.clear()
+            await self._delivered.wait()
 
     def log(self, stream: Stream, data: bytes) -> None:
         """Take bytes of an output stream."""
@@ -72,6 +81,10 @@ class Reporter:
     def last_output(self, stream: Stream, size: int) -> bytes:
         """The end of an output stream, after `end_logs`."""
         return self._spools[stream].last(size)
+
+    def copy_log(self, stream: Stream, file: BinaryIO) -> None:
+        """Write what was kept of an output stream, after `end_logs`; blocking."""
+        self._spools[stream].copy(file)
 
     def log_totals(self) -> dict[Stream, LogTotal]:
         """What was delivered of each stream, after `end_logs`."""
@@ -104,6 +117,7 @@ class Reporter:
                 del self._waiting[: len(batch)]
                 self._acknowledged += len(batch)
                 self._in_flight = 0
+                self._delivered.set()
 
     async def send_logs(self) -> None:
         """Deliver output until all of it is there after `end_logs`, or short enough to go along with the outcome.

@@ -7,6 +7,7 @@
 | download | beside prepare                               | the job's download limit                  |
 | execute  | when both are through and the lease is sure  | the job's, from the start of its process  |
 | collect  | when the container is gone, however it ended | the operator's: `collect_s`               |
+| upload   | after collect; it stands in `upload`         | the job's upload limit                    |
 """
 
 import asyncio

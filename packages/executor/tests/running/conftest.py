@@ -72,6 +72,7 @@ class StandIn:
         self.told: dict[str, Told] = {}
         self.requests: list[str] = []
         self.faults: list[int] = []  # statuses to answer the next requests of an attempt with
+        self.deaf_to = ""  # requests of an attempt with this in their path are answered with 503
         self.tokens: set[str] = set()
         self.logins = 0
         self.refusals: dict[str, str] = {}  # of classes that the executor offered
@@ -128,6 +129,8 @@ class StandIn:
             if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
                 return web.json_response({"detail": "Token expired."}, status=401)
             if "/attempts/" in path:
+                if self.deaf_to and self.deaf_to in path:
+                    return web.Response(status=503)
                 if self.faults:
                     return web.Response(status=self.faults.pop(0))
                 if self.fenced:

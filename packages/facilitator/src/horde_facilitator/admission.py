@@ -207,8 +207,6 @@ def check_signature(
 def _check_available(spec: JobSpec) -> None:
     """Refuse what cannot be run yet, by the name of the field; it is never left out in silence."""
     fields: dict[str, list[str]] = {}
-    if spec.uploads:
-        fields["uploads"] = ["output volumes are not available yet; use artifacts_dir"]
     if spec.streaming_details is not None:
         fields["streaming_details"] = ["streaming jobs are not available yet"]
     if fields:

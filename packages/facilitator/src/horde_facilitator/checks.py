@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from horde_facilitator.blobs import Blobs
 
@@ -16,9 +17,14 @@ BUDGET_S = 2.0
 MAX_REMEMBERED = 1000
 
 
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
 @dataclass(slots=True)
 class _Check:
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digest: _Digest = field(default_factory=hashlib.sha256)
     done: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

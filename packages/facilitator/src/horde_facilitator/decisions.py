@@ -92,8 +92,12 @@ def executor_lost(job: Job) -> Failed:
     times = "once" if job.losses == 0 else f"{job.losses + 1} times"
     message = (
         f"The executor that ran the job was lost ({times}; {job.max_attempts} attempts are allowed). "
-        "This is the horde's fault; logs and artifacts that had arrived are kept. Create the job again."
+        "This is the horde's fault; logs and artifacts that had arrived are kept. "
     )
+    if job.exposed:
+        message += "The job had begun to reach you, so whether to repeat it is yours to decide."
+    else:
+        message += "Create the job again."
     return Failed(stage=Stage.EXECUTION, reason=Reason.EXECUTOR_LOST, message=message)
 
 

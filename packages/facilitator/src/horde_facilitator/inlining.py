@@ -15,7 +15,7 @@ from horde_facilitator.logview import LogView
 from horde_facilitator.parts import Parts
 from horde_facilitator.records.dossiers import Dossier
 from horde_facilitator.records.values import Artifact, Attempt
-from horde_facilitator.replies import echo, job_reply
+from horde_facilitator.replies import echo, job_reply, upload_results
 from horde_facilitator.reports import STREAMS, log_view, report_of
 
 PIECE = 768 * 1024
@@ -27,10 +27,11 @@ SMALL = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one job object may hold: bytes of artifacts, characters of each log."""
+    """What one job object may hold: bytes of artifacts, characters of each log and of the answers to uploads."""
 
     artifact_bytes: int
     log_characters: int
+    answer_characters: int = 1024**2
 
 
 async def log_views(blobs: Blobs, attempt: Attempt | None, log_bytes: int) -> dict[str, LogView]:
@@ -62,7 +63,9 @@ async def read_log(blobs: Blobs, key: str, view: LogView, start: int, stop: int)
 async def bare(dossier: Dossier, parts: Parts) -> bytes:
     """The job object with neither logs nor artifacts inside."""
     views = await log_views(parts.blobs, dossier.shown, parts.settings.limits.log_bytes)
-    return job_reply(dossier, echo(dossier, parts.sealing), views).model_dump_json().encode()
+    reply = job_reply(dossier, echo(dossier, parts.sealing), views)
+    reply = reply.model_copy(update={"upload_results": upload_results(dossier)})
+    return reply.model_dump_json().encode()
 
 
 async def inlined(dossier: Dossier, parts: Parts, caps: Caps) -> AsyncIterator[bytes]:
@@ -73,7 +76,14 @@ async def inlined(dossier: Dossier, parts: Parts, caps: Caps) -> AsyncIterator[b
     fitting, left_out = fit(dossier.artifacts, caps.artifact_bytes)
     if dossier.more_artifacts:
         left_out.append(LeftOut(path="", why="there are more artifacts; get the job itself to see them all"))
+    answers = upload_results(dossier)
+    if sum(len(path) + len(text) for path, text in answers.items()) > caps.answer_characters:
+        left_out.append(
+            LeftOut(path="", why="the answers to uploads are left out; get the job itself to see them")
+        )
+        answers = {}
     reply = job_reply(dossier, echo(dossier, parts.sealing), views, left_out)
+    reply = reply.model_copy(update={"upload_results": answers})
     head = reply.model_dump_json(exclude={"stdout", "stderr", "artifacts"})
     yield head[:-1].encode()
     for name, text in texts.items():

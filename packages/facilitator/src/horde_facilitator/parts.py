@@ -21,8 +21,8 @@ from horde_facilitator.tls.certificate import Certificate
 class Parts:
     """What requests work with.
 
-    `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged at the
-    same time. Without a `certificate` it is plain HTTP that is spoken.
+    `logins` paces hotkeys and `peer_logins` addresses; `big_bodies` bounds how many large bodies are judged
+    and stored at the same time. Without a `certificate` it is plain HTTP that is spoken.
     """
 
     settings: Settings

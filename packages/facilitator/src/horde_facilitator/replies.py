@@ -56,7 +56,7 @@ def job_reply(
     logs: Mapping[str, LogView],
     not_inlined: Sequence[LeftOut] = (),
 ) -> JobReply:
-    """The job object without the content of logs and artifacts. `asked` is its `echo`."""
+    """The job object without the content of logs, artifacts and answers to uploads. `asked` is its `echo`."""
     job = dossier.job
     return JobReply.model_validate(
         {
@@ -72,6 +72,17 @@ def job_reply(
             "horde": details_of(dossier, logs, not_inlined),
         }
     )
+
+
+def upload_results(dossier: Dossier) -> dict[str, str]:
+    """What the servers of a job's outputs answered, by path below `/output`; each is JSON in a text of its own.
+
+    Published clients read `headers` and `body` there. Of several uploads of one file the last counts.
+    """
+    return {
+        answer.path: answer.model_dump_json(include={"status", "headers", "body"})
+        for answer in report_of(dossier.shown).uploads
+    }
 
 
 def details_of(dossier: Dossier, logs: Mapping[str, LogView], not_inlined: Sequence[LeftOut] = ()) -> HordeDetails:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from horde_core.wire.executor import LeftOut, LogTotal
+from horde_core.wire.executor import LeftOut, LogTotal, UploadAnswer
 from horde_facilitator.logview import LogView
 from horde_facilitator.records.values import Attempt
 
@@ -16,6 +16,7 @@ class Report(BaseModel):
 
     logs: dict[str, LogTotal] = {}
     left_out: list[LeftOut] = []
+    uploads: list[UploadAnswer] = []
     stage_seconds: dict[str, float] = {}
 
 

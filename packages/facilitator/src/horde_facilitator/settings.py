@@ -61,6 +61,7 @@ class Settings:
     log_characters: int = 1_000_000
     watched_jobs: int = 10_000
 
+    big_body_wait_s: float = 1
     long_poll_s: float = 25
     keep_alive_s: float = 10
     recheck_s: float = 30

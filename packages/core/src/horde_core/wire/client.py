@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from horde_core.outcomes import Outcome
-from horde_core.wire.executor import ArtifactEntry, LeftOut
+from horde_core.wire.executor import ArtifactEntry, Count, LeftOut
 
 JOBS_PATH = "/api/v1/jobs/"
 CREATE_PATH = "/api/v1/job-docker/"
@@ -165,7 +165,7 @@ class JobPage(_Message):
 class WatchRequest(_Message):
     """Body of ``POST /api/v1/events/``: jobs to watch, each with the number of history entries known."""
 
-    jobs: dict[str, int]
+    jobs: dict[str, Count]
 
 
 class JobEvents(_Message):

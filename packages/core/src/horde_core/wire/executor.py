@@ -23,6 +23,7 @@ from horde_core.lifecycle import Status
 from horde_core.outcomes import Outcome, Stage
 from horde_core.spec import JobSpec
 from horde_core.terms import MAX_CLASSES, Profile
+from horde_core.uploads import MAX_UPLOADS
 
 PREFIX = "/executor/v1"
 CLASSES_PATH = PREFIX + "/classes"
@@ -34,16 +35,23 @@ Stream = Literal["stdout", "stderr"]
 SHORT_LOG = 4096
 """Bytes of a log stream that may go along with the outcome."""
 
+ANSWER_BODY = 16 * 1024
+"""Bytes that are kept of what the server of an output answers."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""Up to where every reader of JSON, and every database, has whole numbers."""
+
 
 class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class SlotShare(_Message):
     """What one job gets of an executor at the most: cores, and bytes of memory."""
 
-    cpus: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory: Annotated[int, Field(ge=0)]
+    cpus: Annotated[float, Field(ge=0)]
+    memory: Count
 
 
 class ClaimRequest(_Message):
@@ -54,8 +62,8 @@ class ClaimRequest(_Message):
 
     classes: Annotated[list[str], Field(min_length=1, max_length=MAX_CLASSES)] | None = None
     share: SlotShare | None = None
-    slots: Annotated[int, Field(ge=1)]
-    running: Annotated[int, Field(ge=0)] = 0
+    slots: Annotated[int, Field(ge=1, lt=2**31)]
+    running: Annotated[int, Field(ge=0, lt=2**31)] = 0
     version: str
     wait_s: Annotated[float, Field(ge=0, le=60)] = 0
 
@@ -142,7 +150,17 @@ class ProgressEvent(_Message):
     speed: float | None = None
 
 
-Event = Annotated[StatusEvent | ProgressEvent, Field(discriminator="kind")]
+class ExposedEvent(_Message):
+    """Bytes are about to leave for the user's URLs. None does before this is acknowledged.
+
+    From then on a lost attempt is not repeated: nobody but the user knows what the first bytes have done.
+    """
+
+    kind: Literal["exposed"] = "exposed"
+    at_ns: int
+
+
+Event = Annotated[StatusEvent | ProgressEvent | ExposedEvent, Field(discriminator="kind")]
 
 
 class Events(_Message):
@@ -158,9 +176,9 @@ class LogTotal(_Message):
     stream itself where it is short (at most `SHORT_LOG` bytes) and no piece of it was sent before.
     """
 
-    size: Annotated[int, Field(ge=0)] = 0
-    dropped: Annotated[int, Field(ge=0)] = 0
-    head: Annotated[int, Field(ge=0)] = 0
+    size: Count = 0
+    dropped: Count = 0
+    head: Count = 0
     whole: Base64Bytes | None = None
 
 
@@ -168,7 +186,7 @@ class ArtifactEntry(_Message):
     """One delivered artifact; `path` is the full path inside the container."""
 
     path: str
-    size: int
+    size: Count
     sha256: str
 
 
@@ -180,6 +198,18 @@ class LeftOut(_Message):
     why: str
 
 
+class UploadAnswer(_Message):
+    """What the server of an output answered last. `path` is below `/output`; names of headers are in lower case.
+
+    `body` has the first `ANSWER_BODY` bytes, where what is no UTF-8 was replaced.
+    """
+
+    path: str
+    status: int
+    headers: dict[str, str] = {}
+    body: Annotated[str, Field(max_length=ANSWER_BODY)] = ""
+
+
 class OutcomeReport(_Message):
     """The end of an attempt, with the events that were not yet sent (numbered from `first_seq`).
 
@@ -187,11 +217,12 @@ class OutcomeReport(_Message):
     """
 
     outcome: Outcome
-    first_seq: int = 0
+    first_seq: Count = 0
     events: list[Event] = []
     logs: dict[Stream, LogTotal] = {}
     artifacts: list[ArtifactEntry] = []
     left_out: list[LeftOut] = []
+    uploads: Annotated[list[UploadAnswer], Field(max_length=MAX_UPLOADS)] = []
     stage_seconds: dict[str, float] = {}
 
 

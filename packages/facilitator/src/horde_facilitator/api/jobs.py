@@ -1,7 +1,8 @@
 """Jobs for their owners: create, get, list, cancel."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated
@@ -14,14 +15,14 @@ from horde_core.spec import JobSpec
 from horde_core.wire.client import CREATE_PATH, IDEMPOTENCY_HEADER, JOBS_PATH, JobPage, JobReply
 from horde_facilitator import admission
 from horde_facilitator.admission import Admitted
-from horde_facilitator.api.description import described
+from horde_facilitator.api.description import SIGNATURE, described
 from horde_facilitator.api.given import INLINE, GivenParts, User, read_body
 from horde_facilitator.api.owned import UNKNOWN
 from horde_facilitator.api.refusals import Detail, answers
 from horde_facilitator.api.searching import GivenSearch
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import over_class_limit, over_queue_limit
-from horde_facilitator.errors import NotFound
+from horde_facilitator.errors import NotFound, TooMany
 from horde_facilitator.inlining import Caps, bare, inlined
 from horde_facilitator.parts import Parts
 from horde_facilitator.records import classes, dossiers, inputs, jobs, people, repeats
@@ -32,6 +33,7 @@ MAX_PAGE_SIZE = 256
 MAX_DIGITS = 10
 LISTED_ARTIFACTS = 1000
 SMALL = 256 * 1024
+RETRY_S = 2
 JSON = "application/json"
 IDEMPOTENCY_KEY = {
     "name": IDEMPOTENCY_HEADER,
@@ -47,8 +49,8 @@ router = APIRouter()
     CREATE_PATH,
     status_code=201,
     response_model=JobReply,
-    responses={**answers(400, 401, 403, 413), 409: {"model": Detail}},
-    openapi_extra={**described(JobSpec), "parameters": [IDEMPOTENCY_KEY]},
+    responses={**answers(400, 401, 403, 413, 429), 409: {"model": Detail}},
+    openapi_extra={**described(JobSpec), "parameters": [*SIGNATURE, IDEMPOTENCY_KEY]},
 )
 async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     """Create a job from a signed request.
@@ -56,8 +58,9 @@ async def create(request: Request, parts: GivenParts, owner: User) -> Response:
     The same signed request gives the same job again, and so does one that says the same under the same key.
     """
     body = await read_body(request, parts.settings.body_bytes)
-    admitted = await _admitted(body, request, parts, owner)
-    dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
+    async with _place(parts, len(body)):
+        admitted = await _admitted(body, request, parts, owner)
+        dossier = await parts.database.write(lambda tx: _create(tx, admitted, parts))
     return Response(await bare(dossier, parts), 201, media_type=JSON)
 
 
@@ -73,8 +76,29 @@ async def _admitted(body: bytes, request: Request, parts: Parts, owner: str) -> 
     )
     if len(body) < INLINE:
         return judge()
-    async with parts.big_bodies:
-        return await asyncio.to_thread(judge)
+    return await asyncio.to_thread(judge)
+
+
+@asynccontextmanager
+async def _place(parts: Parts, size: int) -> AsyncGenerator[None]:
+    """Let few large bodies be judged and stored at a time.
+
+    Raises:
+        TooMany: no place became free soon. Published clients wait 5 s for an answer and give up without one, but
+            after this one they ask again.
+    """
+    if size < INLINE:
+        yield
+        return
+    try:
+        async with asyncio.timeout(parts.settings.big_body_wait_s):
+            await parts.big_bodies.acquire()
+    except TimeoutError:
+        raise TooMany("Too many large requests at once; send this one again, unchanged", RETRY_S) from None
+    try:
+        yield
+    finally:
+        parts.big_bodies.release()
 
 
 def _create(tx: Transaction, admitted: Admitted, parts: Parts) -> Dossier:
@@ -174,7 +198,7 @@ async def _listing(head: JobPage, found: list[Dossier], parts: Parts, *, inline:
         if index:
             yield b","
         if inline:
-            async for piece in inlined(dossier, parts, Caps(cap // 2, cap // 4)):
+            async for piece in inlined(dossier, parts, Caps(3 * cap // 8, cap // 4, cap // 8)):
                 yield piece
         else:
             yield await bare(dossier, parts)

@@ -10,7 +10,7 @@ from horde_core.wire.client import LOGIN_PATH, NONCE_PATH, Nonce, Token
 from horde_core.wire.operator import REDEEM_PATH, Role
 from horde_facilitator.api.description import described
 from horde_facilitator.api.given import GivenParts, body_of
-from horde_facilitator.api.refusals import headers_of
+from horde_facilitator.api.refusals import Detail, Fields, headers_of
 from horde_facilitator.auth import check_login
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
@@ -51,7 +51,8 @@ async def nonce(parts: GivenParts) -> Nonce:
     return Nonce(nonce=parts.nonces.make(parts.clock.now().wall_us))
 
 
-REFUSED = {status: {"model": LoginError} for status in (400, 401, 429)}
+REFUSED = {400: {"model": LoginError | Detail | Fields}, 401: {"model": LoginError}, 429: {"model": LoginError}}
+"""A body that cannot be read is answered as on every other route."""
 
 
 @router.post(LOGIN_PATH, response_model=Token, responses={**REFUSED}, openapi_extra=described(LoginRequest))

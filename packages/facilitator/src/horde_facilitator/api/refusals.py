@@ -36,9 +36,13 @@ class Detail(BaseModel):
     detail: str
 
 
+Fields = dict[str, list[str]]
+"""The body of a 400 that says of each wrong field what is wrong with it."""
+
+
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The part of a route's description that lists its errors."""
-    models: dict[int, type[BaseModel]] = {409: Refusal}
+    models: dict[int, Any] = {400: Detail | Fields, 409: Refusal}
     return {status: {"model": models.get(status, Detail)} for status in statuses}
 
 

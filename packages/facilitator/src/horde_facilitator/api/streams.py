@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from horde_core.wire.client import EVENTS_PATH, JOBS_PATH, JobEvents, LogChunk, WatchRequest
-from horde_facilitator.api.description import described
+from horde_facilitator.api.description import described, stream_of
 from horde_facilitator.api.given import MIB, GivenParts, User, body_of
 from horde_facilitator.api.owned import owned
 from horde_facilitator.api.refusals import answers
@@ -33,7 +33,7 @@ class EventStream(StreamingResponse):
     EVENTS_PATH,
     status_code=200,
     response_class=EventStream,
-    responses={**answers(400, 401, 403), 200: {"description": f"Each event is a {JobEvents.__name__}."}},
+    responses={**answers(400, 401, 403), 200: stream_of(JobEvents)},
     openapi_extra=described(WatchRequest),
 )
 async def events(
@@ -42,8 +42,6 @@ async def events(
     """Watch jobs: first what is newer than each cursor, then what happens, until the client closes."""
     if len(body.jobs) > parts.settings.watched_jobs:
         raise BadRequest.field("jobs", f"one stream watches at most {parts.settings.watched_jobs} jobs")
-    if any(cursor < 0 for cursor in body.jobs.values()):
-        raise BadRequest.field("jobs", "a cursor is the number of entries known; it cannot be negative")
     return EventStream(watch(parts, owner, body.jobs))
 
 
@@ -51,7 +49,7 @@ async def events(
     JOBS_PATH + "{uuid}/logs/",
     status_code=200,
     response_class=EventStream,
-    responses={**answers(401, 403, 404), 200: {"description": f"Each event is a {LogChunk.__name__}."}},
+    responses={**answers(401, 403, 404), 200: stream_of(LogChunk)},
 )
 async def logs(
     *,

@@ -98,7 +98,7 @@ def standing(connection: Connection, reporter: str, accused: str, now: Now) -> S
 
 def report(tx: Transaction, new: NewReport, judged: Judgement, now: Now, out_us: int) -> None:
     """Keep a report as it was judged and put it into effect. It takes the place of an earlier one of the job."""
-    said = {"trusted_job": new.trusted_job, "state": judged.state.value, "why": judged.why}
+    said: dict[str, object] = {"trusted_job": new.trusted_job, "state": judged.state.value, "why": judged.why}
     if new.details is not None:
         said["details"] = pack(new.details)
     if judged.state is not CheatState.OPEN:
@@ -146,7 +146,7 @@ def _let_in(tx: Transaction, job: str, executor: str, now: Now) -> None:
         cordons.cordon_for_report(tx, executor, other.job, other.out_until_us, now)
 
 
-def _still_out(executor: str, now: Now) -> Select[Any]:
+def _still_out(executor: str, now: Now) -> Select[Any, Any]:
     until = cheat_reports.c.out_until_us
     query = select(cheat_reports.c.job, until).where(cheat_reports.c.executor == executor, until > now.wall_us)
     return query.order_by(until.desc()).limit(1)

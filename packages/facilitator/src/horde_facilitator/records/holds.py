@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from horde_core.lifecycle import HELD, Refused, Status
-from horde_core.wire.executor import ProgressEvent, StatusEvent
+from horde_core.wire.executor import Event, ExposedEvent, ProgressEvent, StatusEvent
 from horde_facilitator.bus import job_topic
 from horde_facilitator.clock import Now
 from horde_facilitator.database import Transaction
@@ -65,9 +65,7 @@ def renew(tx: Transaction, held: Held, now: Now, lease_us: int) -> None:
         tx.execute(UPDATE, of=held.job.uuid, begun=True)
 
 
-def apply_events(
-    tx: Transaction, held: Held, first_seq: int, events: Sequence[StatusEvent | ProgressEvent], now: Now
-) -> Held:
+def apply_events(tx: Transaction, held: Held, first_seq: int, events: Sequence[Event], now: Now) -> Held:
     """Apply those of the events, numbered from `first_seq`, that are new; returns where the job stands then.
 
     Raises:
@@ -88,6 +86,8 @@ def apply_events(
                 earliest = _reach(tx, held, event, earliest, now)
             case ProgressEvent():
                 _progress(tx, held, event)
+            case ExposedEvent():
+                tx.execute(UPDATE, of=held.job.uuid, exposed=True)
     return hold(tx.connection, held.job.uuid, held.attempt.attempt, held.attempt.executor)
 
 

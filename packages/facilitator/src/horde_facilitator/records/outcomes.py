@@ -9,9 +9,9 @@ from horde_core.outcomes import Rejected, Succeeded, is_repeatable
 from horde_core.wire.executor import (
     SHORT_LOG,
     ArtifactEntry,
+    Event,
     Limits,
     OutcomeReport,
-    ProgressEvent,
     StatusEvent,
 )
 from horde_facilitator.clock import Now
@@ -103,7 +103,7 @@ def add_artifact(tx: Transaction, held: Held, new: Artifact, limits: Limits) -> 
     change(tx, held, artifact_count=count, artifact_bytes=total)
 
 
-def _with_limit_note(report: OutcomeReport) -> Sequence[StatusEvent | ProgressEvent]:
+def _with_limit_note(report: OutcomeReport) -> Sequence[Event]:
     """The report's events; execution_done says so when the job was stopped at its limit."""
     if not (isinstance(report.outcome, Succeeded) and report.outcome.stopped_at_limit):
         return report.events
@@ -136,5 +136,5 @@ def _check_artifacts(connection: Connection, held: Held, announced: Sequence[Art
 
 
 def _keep(tx: Transaction, held: Held, report: OutcomeReport) -> None:
-    kept = report.model_dump(mode="json", include={"logs", "left_out", "stage_seconds"})
+    kept = report.model_dump(mode="json", include={"logs", "left_out", "uploads", "stage_seconds"})
     change(tx, held, report=pack(kept))

@@ -34,7 +34,7 @@ class ComputeHordeJobResult:
         stdout: what it wrote to its standard output; bytes that are no UTF-8 are replaced.
         stderr: the same of its standard error.
         artifacts: contents of the files in its `artifacts_dir`, by full path; 50 MiB at most (see `truncated`).
-        upload_results: what the servers of its output volumes answered, by path.
+        upload_results: what the servers of its output volumes answered, by path (``/output/…``), refusals too.
         exit_code: what the container ended with; None if it did not run, or if nobody knows.
         stopped_at_limit: whether the container was stopped at its execution limit.
         truncated: what is not, or not wholly, in here; each item has a `path` (for logs ``"stdout"`` or
@@ -146,14 +146,14 @@ def _result(
 
 def _end(reply: JobReply) -> tuple[int | None, bool]:
     """Exit code, and whether the container was stopped at its limit."""
+    stopped = any((entry.metadata or {}).get("stopped_at_limit") is True for entry in reply.status_history)
     match reply.horde.outcome if reply.horde else None:
         case Succeeded(exit_code=code, stopped_at_limit=stopped):
             return code, stopped
-        case Failed(exit_code=code):
-            return code, False
+        case Failed(exit_code=code):  # its outputs may have failed after it was stopped
+            return code, stopped
         case _:
             failure = failure_of(reply)
-            stopped = any((entry.metadata or {}).get("stopped_at_limit") is True for entry in reply.status_history)
             return (failure.exit_code if failure else None if stopped else 0), stopped
 
 

@@ -228,17 +228,23 @@ class HuggingfaceInputVolume(_Input):
 class HTTPOutputVolume(_Value):
     """One file, which the executor sends to an http(s) URL after the job; the volume's key is its path.
 
+    The keys ``/output/stdout.txt`` and ``/output/stderr.txt`` are the job's logs, unless it wrote files of these
+    names; they are sent also when it fails.
+
     Attributes:
         http_method: PUT sends the bare file; POST sends a form whose last part is the file.
-        url: where to; usually a presigned URL.
+        url: where to; usually a presigned URL, which must still hold when the job has waited and run.
         form_fields: the parts of the form before the file (POST only).
         signed_headers: headers to send along, exactly these.
+        when: ``"success"`` sends the file when the job succeeds or is stopped at its execution limit, ``"always"``
+            also when it fails by itself or is cancelled while it runs.
     """
 
     http_method: Literal["POST", "PUT"]
     url: str
     form_fields: Mapping[str, str] | None = Field(default=None, repr=False)
     signed_headers: Mapping[str, str] | None = Field(default=None, repr=False)
+    when: Literal["success", "always"] = "success"
 
     def to_wire(self, relative_path: str) -> dict[str, JsonValue]:
         """The volume as the facilitator takes it.
@@ -249,6 +255,8 @@ class HTTPOutputVolume(_Value):
         headers: JsonValue = None if self.signed_headers is None else {**self.signed_headers}
         fields: JsonValue = None if self.form_fields is None else {**self.form_fields}
         place: dict[str, JsonValue] = {"relative_path": relative_path, "signed_headers": headers}
+        if self.when != "success":  # what published clients do not know is sent only where it matters
+            place["when"] = self.when
         if self.http_method == "PUT":
             if fields is not None:
                 raise ValueError("a PUT has no form_fields; use http_method='POST' or leave them out")
@@ -257,10 +265,17 @@ class HTTPOutputVolume(_Value):
 
 
 class HttpOutputVolumeResponse(BaseModel):
-    """What the server of an output volume answered. Names of headers are in lower case."""
+    """What the server of an output volume answered, in the end.
+
+    Attributes:
+        headers: by name in lower case.
+        body: its first 16 KiB as text; bytes that are no UTF-8 are replaced.
+        status: the HTTP status, also of a refusal; None if the facilitator does not tell.
+    """
 
     headers: dict[str, str]
     body: str
+    status: int | None = None
 
 
 InputVolume = InlineInputVolume | HuggingfaceInputVolume | HTTPInputVolume | HTTPZipInputVolume
