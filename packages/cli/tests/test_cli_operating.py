@@ -119,11 +119,13 @@ def test_an_installed_executor_needs_no_token_any_more(operator, tmp_path):
     line = operator("executor", "enroll").split()
     unit = tmp_path / "horde-executor.service"
     words = ["executor", "install", *line[3:], "--data", str(tmp_path / "data"), "--unit", str(unit)]
-    done = horde(*words, config=tmp_path)
+    inputs = ["--hf-endpoint", "http://127.0.0.1:9", "--cache-bytes", "1GiB"]
+    done = horde(*words, *inputs, config=tmp_path)
     assert (done.returncode, "systemctl enable --now horde-executor" in done.stdout) == (0, True)
     text = unit.read_text()
     assert line[line.index("--token") + 1] not in text
     start = next(row for row in text.splitlines() if row.startswith("ExecStart=")).split()
+    assert start[-4:] == inputs
     with running(Command(*start[3:])) as executor:
         executor.wait_for_line("ready ")
 

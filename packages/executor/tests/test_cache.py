@@ -36,6 +36,7 @@ class Jobs:
         self.cache = cache
         self.egress = egress
         self.place = place
+        self.linked = True
         self.moved: list[Moved] = []
         self._news = asyncio.Event()
         self._count = 0
@@ -60,7 +61,7 @@ class Jobs:
             for index, url in enumerate(urls)
         ]
         supply = Supply(self.cache, Hub(PUBLIC_HUB, self.egress, PATIENCE, self.cache.tmp), no_blobs, owner)
-        await place(volumes, root, supply=supply, linked=True, progress=self.told)
+        await place(volumes, root, supply=supply, linked=self.linked, progress=self.told)
         return [root / str(index) for index in range(len(urls))]
 
 
@@ -246,6 +247,19 @@ async def test_a_file_that_was_changed_on_the_disk_is_noticed(jobs: Jobs, nginx,
     [path] = await jobs(nginx.url("f"))
     assert path.read_bytes() == b"content"
     assert nginx.log()[-1] == (200, "/f", "")
+
+
+async def test_where_the_job_may_write_it_gets_copies(jobs: Jobs, nginx, tmp_path: Path) -> None:
+    """As on machines that cannot put a layer above the cache's files."""
+    (nginx.root / "f").write_bytes(os.urandom(BIG))
+    jobs.linked = False
+    [first] = await jobs(nginx.url("f"))
+    with first.open("r+b") as file:
+        file.write(b"spoiled")
+    [second] = await jobs(nginx.url("f"))
+    assert second.read_bytes() == (nginx.root / "f").read_bytes() != first.read_bytes()
+    assert [path.stat().st_nlink for path in blobs(tmp_path)] == [1]
+    assert nginx.statuses() == [200, 304]
 
 
 async def test_the_budget_is_kept_and_what_was_used_last_stays(opened: Opened, nginx, tmp_path: Path) -> None:

@@ -186,6 +186,8 @@ def install(
     place = (data or places.data_directory() / "agent").expanduser().absolute()
     key = (hotkey or place / "hotkey").expanduser().absolute()
     egress = values.egress(allow_egress or ())
+    if cache_bytes:
+        values.size(cache_bytes, "--cache-bytes")
     fingerprint = values.fingerprint(ca_fingerprint)
     ca = trust.authority(facilitator, fingerprint, place / trust.FILE, patiently=False)
     if token:
@@ -194,10 +196,8 @@ def install(
     words = ["--facilitator", facilitator, "--data", str(place), "--hotkey", str(key), "--slots", str(slots)]
     words += [word for name in classes or () for word in ("--class", name)]
     words += [word for pair in egress for word in ("--allow-egress", pair)]
-    if values.hub(hf_endpoint) != options.HUB:
-        words += ["--hf-endpoint", values.hub(hf_endpoint)]
-    if cache_bytes:
-        words += ["--cache-bytes", str(values.size(cache_bytes, "--cache-bytes"))]
+    words += ["--hf-endpoint", values.hub(hf_endpoint)] if hf_endpoint != options.HUB else []
+    words += ["--cache-bytes", cache_bytes] if cache_bytes else []
     words += ["--ca-fingerprint", fingerprint] if fingerprint else []
     file = unit or joining.UNIT
     joining.install(file, words)

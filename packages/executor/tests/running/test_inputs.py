@@ -4,6 +4,7 @@ import hashlib
 import os
 
 from horde_core.outcomes import Failed, Succeeded
+from horde_executor.layers import available
 
 SPOIL = """
 cd /volume
@@ -46,16 +47,21 @@ async def test_a_job_does_what_it_likes_with_its_inputs_and_spoils_nobody_elses(
     assert (hub_server.downloads(), hub_server.downloads(store=False)) == (1, 2)
 
 
-async def test_any_user_of_the_image_may_change_its_inputs(agent_with, claim_of, nginx):
-    """Files of the cache belong to root; what the job sees can be written to all the same."""
+async def test_any_user_of_the_image_may_change_its_inputs(agent_with, claim_of, nginx, tmp_path):
+    """Files of the cache belong to root; what the job sees is a layer above them, where this machine has such."""
     (nginx.root / "f").write_bytes(b"content\n")
     volumes = [{"volume_type": "single_file", "url": nginx.url("f"), "relative_path": "d/f"}]
-    as_nobody = "cd /volume/d; echo more >> f; mv f g; mkdir -p /volume/mine; cat g"
+    as_nobody = (
+        "cd /volume/d; echo more >> f; mv f g; mkdir -p /volume/mine; cat g; grep -c overlay./volume /proc/mounts"
+    )
     passwd = "nobody:x:65534:65534::/:/bin/sh"
     script = f"mkdir -p /etc; echo {passwd} > /etc/passwd; exec su -s /bin/sh nobody -c '{as_nobody}'"
     async with agent_with(allow_egress=(f"127.0.0.1:{nginx.port}",)) as agent:
         told = await agent.do(claim_of(args=["sh", "-c", script], volumes=volumes))
-    assert bytes(told.logs["stdout"]) == b"content\nmore\n", (told.outcome, bytes(told.logs["stderr"]))
+    layers = int(await available(tmp_path))
+    assert bytes(told.logs["stdout"]).decode() == f"content\nmore\n{layers}\n", bytes(told.logs["stderr"])
+    assert not await available(tmp_path / "a,b"), "the kernel would take the comma for the end of an option"
+    assert not list(tmp_path.glob("try-layers"))
 
 
 async def test_artifacts_may_lie_among_the_inputs(agent_with, claim_of, nginx):
