@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import cheat_commands, class_commands, operating, options, payment_commands
+from horde_cli import cheat_commands, class_commands, operating, options, payment_commands, registry_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
 app.add_typer(cheat_commands.cheats, name="cheats")
+app.add_typer(registry_commands.registries, name="registries")
 
 TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.
@@ -39,6 +40,7 @@ def up(
     allow_egress: options.AllowEgress = None,
     hf_endpoint: options.HfEndpoint = options.HUB,
     cache_bytes: options.CacheBytes = None,
+    image_bytes: options.ImageBytes = None,
     admit: options.Admit = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
@@ -57,6 +59,7 @@ def up(
         allow_egress=values.egress(allow_egress or ()),
         hf_endpoint=values.hub(hf_endpoint),
         cache_bytes=values.size(cache_bytes, "--cache-bytes") if cache_bytes else None,
+        image_bytes=values.size(image_bytes, "--image-bytes") if image_bytes else None,
         admit=values.admitted(admit or ()),
         tls=encryption.wanted(tls_cert, tls_key, tls_name or (), plain=plain_http),
     )
@@ -98,6 +101,7 @@ def executor_run(
     allow_egress: options.AllowEgress = None,
     hf_endpoint: options.HfEndpoint = options.HUB,
     cache_bytes: options.CacheBytes = None,
+    image_bytes: options.ImageBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
     ca_fingerprint: options.CaFingerprint = None,
@@ -115,6 +119,7 @@ def executor_run(
         allow_egress=values.egress(allow_egress or ()),
         hf_endpoint=values.hub(hf_endpoint),
         cache_bytes=values.size(cache_bytes, "--cache-bytes") if cache_bytes else None,
+        image_bytes=values.size(image_bytes, "--image-bytes") if image_bytes else None,
         token=token,
         ca_fingerprint=values.fingerprint(ca_fingerprint),
     )

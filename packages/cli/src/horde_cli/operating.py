@@ -172,6 +172,7 @@ def install(
     allow_egress: options.AllowEgress = None,
     hf_endpoint: options.HfEndpoint = options.HUB,
     cache_bytes: options.CacheBytes = None,
+    image_bytes: options.ImageBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
     ca_fingerprint: options.CaFingerprint = None,
@@ -188,6 +189,8 @@ def install(
     egress = values.egress(allow_egress or ())
     if cache_bytes:
         values.size(cache_bytes, "--cache-bytes")
+    if image_bytes:
+        values.size(image_bytes, "--image-bytes")
     fingerprint = values.fingerprint(ca_fingerprint)
     ca = trust.authority(facilitator, fingerprint, place / trust.FILE, patiently=False)
     if token:
@@ -199,6 +202,7 @@ def install(
     words += ["--hf-endpoint", values.hub(hf_endpoint)] if hf_endpoint != options.HUB else []
     words += ["--cache-bytes", cache_bytes] if cache_bytes else []
     words += ["--ca-fingerprint", fingerprint] if fingerprint else []
+    words += ["--image-bytes", image_bytes] if image_bytes else []
     file = unit or joining.UNIT
     joining.install(file, words)
     print(f"wrote {file}; start it with: systemctl daemon-reload && systemctl enable --now {file.stem}")

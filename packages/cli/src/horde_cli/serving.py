@@ -60,6 +60,7 @@ def executor(
     allow_egress: Iterable[str],
     hf_endpoint: str,
     cache_bytes: int | None,
+    image_bytes: int | None,
     token: str | None = None,
     ca_fingerprint: str | None = None,
 ) -> None:
@@ -91,6 +92,7 @@ def executor(
             allow_egress=allow_egress,
             hf_endpoint=hf_endpoint,
             cache_bytes=cache_bytes,
+            image_bytes=image_bytes,
             ready=_print_ready,
         )
     )
@@ -137,6 +139,7 @@ async def execute(
     allow_egress: Iterable[str],
     hf_endpoint: str,
     cache_bytes: int | None,
+    image_bytes: int | None,
     ready: Ready,
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
@@ -161,6 +164,7 @@ async def execute(
         hf_endpoint=hf_endpoint,
         cache_bytes=cache_bytes,
         facilitator_ca=ca,
+        image_bytes=image_bytes,
     )
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,6 @@ Jobs get their own view of a content (`placing`); a file of the cache itself is 
 import asyncio
 import hashlib
 import logging
-import shutil
 import threading
 import time
 import uuid
@@ -33,7 +32,7 @@ from horde_executor.errors import ExecutorError, JobFailure
 from horde_executor.fetch import Fetched, Progress, Unchanged, fetch
 from horde_executor.meter import Part
 from horde_executor.patience import Patience
-from horde_executor.room import Room
+from horde_executor.room import Room, share_of_disk
 from horde_executor.shelf import PUBLIC, Blob, Entry, Name, Shelf
 from horde_executor.tasks import cancel, over
 
@@ -299,17 +298,6 @@ class _Flight:
     def had(self, size: int) -> None:
         for part in self.parts:
             part.had(size)
-
-
-def share_of_disk(root: Path, size: int) -> int:
-    """The budget of an operator who named none: a quarter of the disk, and never more than half of what is free.
-
-    Args:
-        root: where the cache is.
-        size: bytes that it has now.
-    """
-    disk = shutil.disk_usage(root)
-    return min(disk.total // 4, (disk.free + size) // 2)
 
 
 def _check_git(path: Path, wanted: Wanted, stop: threading.Event) -> None:

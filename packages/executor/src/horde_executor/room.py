@@ -1,6 +1,8 @@
-"""How many bytes the volumes of a job may still take, counted across all that are written at once."""
+"""Room on the disk: what the volumes of a job may still take, across all that are written at once, and budgets."""
 
+import shutil
 import threading
+from pathlib import Path
 
 from horde_core.outcomes import Reason, Stage
 from horde_executor.errors import JobFailure
@@ -57,3 +59,14 @@ class Room:
             f"{name} is too large: all volumes of a job may hold {readable(self.limit)} together on this"
             " executor. Use less data, or ask its operator for a higher limit.",
         )
+
+
+def share_of_disk(directory: Path, held: int) -> int:
+    """The budget in bytes of an operator who named none: a quarter of the disk, and at most half of what is free.
+
+    Args:
+        directory: where on the disk.
+        held: bytes that it has now; they count as free.
+    """
+    disk = shutil.disk_usage(directory)
+    return min(disk.total // 4, (disk.free + held) // 2)

@@ -23,6 +23,7 @@ class Settings:
         cache_bytes: what the cache of inputs may hold beyond what running jobs use; None: a share of the disk.
         docker_url: the container engine, ``unix://…`` or ``tcp://…``; None: where the engine usually is.
         memory: bytes for all jobs together; None: nine tenths of the machine.
+        image_bytes: what the images that it pulled may hold beyond those in use; None: a share of the disk.
         pids: processes and threads that one job may have.
     """
 
@@ -36,5 +37,6 @@ class Settings:
     cache_bytes: int | None = None
     docker_url: str | None = None
     memory: int | None = None
+    image_bytes: int | None = None
     pids: int = 4096
     facilitator_ca: Path | None = None

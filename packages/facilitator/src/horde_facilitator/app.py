@@ -21,6 +21,7 @@ from horde_facilitator.api import (
     login,
     machines,
     refusals,
+    registries,
     streams,
     usage,
 )
@@ -60,6 +61,7 @@ ROUTERS = (
     usage,
     classes,
     authority,
+    registries,
 )
 
 

@@ -75,6 +75,7 @@ async def executor(settings: dict[str, Any]) -> None:
         allow_egress=settings["allow_egress"],
         hf_endpoint=settings["hf_endpoint"],
         cache_bytes=settings["cache_bytes"],
+        image_bytes=settings["image_bytes"],
         ready=lambda url: say(settings["notes"], "ready", url),
     )
 

@@ -28,6 +28,7 @@ def up(
     allow_egress: Iterable[str],
     hf_endpoint: str,
     cache_bytes: int | None,
+    image_bytes: int | None,
     admit: Mapping[str, frozenset[str]],
     tls: Tls,
 ) -> None:
@@ -75,6 +76,7 @@ def up(
             "allow_egress": list(allow_egress),
             "hf_endpoint": hf_endpoint,
             "cache_bytes": cache_bytes,
+            "image_bytes": image_bytes,
         },
     }
     _become_supervisor(plan, held)
