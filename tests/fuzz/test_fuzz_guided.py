@@ -18,9 +18,7 @@ needs_atheris = pytest.mark.skipif(
 
 @needs_atheris
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    ("what", "targets", "seconds"), [("archives", 2, 12), ("keys", 5, 20), ("headers", 2, 6)]
-)
+@pytest.mark.parametrize(("what", "targets", "seconds"), [("archives", 2, 12), ("keys", 5, 20), ("headers", 2, 6)])
 def test_no_input_breaks_what_reads_it(what: str, targets: int, seconds: int) -> None:
     """Each target takes whatever it is given or refuses it as it should, and none hangs or grows."""
     command = [ROOT / "scripts" / "fuzz", what, "--minutes", str(seconds / 60)]
