@@ -106,7 +106,7 @@ def test_own_addresses_are_known_from_the_kernel_also_public_ones() -> None:
     script = (
         "import subprocess\n"
         "from horde_executor.egress import is_own_address as own\n"
-        "for words in ('link set lo up', 'addr add 8.8.4.4/24 dev lo', 'addr add 2606:4700::1/64 dev lo'):\n"
+        "for words in ('link set lo up', 'addr add 8.8.4.4/24 dev lo', 'addr add 2606:4700::1/64 dev lo nodad'):\n"
         "    subprocess.run(['ip', *words.split()], check=True)\n"
         "assert own('8.8.4.4') and own('2606:4700::1')\n"
         "assert not own('8.8.8.8') and not own('2606:4700::2'), 'a neighbour is taken for our own'\n"

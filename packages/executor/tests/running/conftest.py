@@ -84,6 +84,8 @@ class StandIn:
         self.refusals: dict[str, str] = {}  # of classes that the executor offered
         self.fenced = False
         self.refused = False  # the hotkey is not on the list
+        self.takes_artifacts = asyncio.Event()
+        self.takes_artifacts.set()
         self.cancel = asyncio.Event()
         self.changed = asyncio.Condition()
         self.url = ""
@@ -206,6 +208,7 @@ class StandIn:
         return web.Response(status=204)
 
     async def _artifact(self, request: web.Request) -> web.Response:
+        await self.takes_artifacts.wait()
         content = await request.read()
         assert hashlib.sha256(content).hexdigest() == request.headers["X-SHA256"]
         self._of(request).artifacts["/" + request.match_info["path"]] = content

@@ -184,6 +184,17 @@ async def test_the_download_limit_fails_the_job_before_it_starts(agent_with, cla
     assert told.outcome.stage_seconds["download"] == pytest.approx(1, abs=0.5)
 
 
+async def test_the_operators_limit_ends_a_delivery_that_does_not_go_on(agent, claim_of, stand_in):
+    """The job did its part: the fault is the horde's."""
+    stand_in.takes_artifacts.clear()
+    args = ["sh", "-c", "echo x > /artifacts/x"]
+    told = await agent.do(claim_of(Limits(collect_s=1), args=args, artifacts_dir="/artifacts"))
+    outcome = told.outcome.outcome
+    assert (outcome.stage, fault_of(outcome.reason)) == (Stage.COLLECT, Fault.HORDE)
+    assert "within the 1 s that the operator allows" in outcome.message
+    assert told.artifacts == {}
+
+
 async def test_a_job_may_be_cancelled_before_it_starts(agent_with, claim_of, stuck_server, stand_in):
     async with agent_with(allow_egress=(stuck_server,)) as agent:
         told = await agent.give(claim_of(volumes=stuck_volume(stuck_server)))
