@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from horde_core import paths
-from horde_core.images import MAX_LENGTH, parse_image
+from horde_core.images import MAX_LENGTH, parse_image, parse_registry
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -87,6 +87,14 @@ def test_a_path_that_is_accepted_stays_below_its_root(text: str) -> None:
         ("user/image:tag", "user/image:tag"),
         ("a/b/c__d/e-f--g.h:V1.2_3-x", "a/b/c__d/e-f--g.h:V1.2_3-x"),
         ("host:5000/name", "host:5000/name:latest"),
+        ("host:5000/name:1", "host:5000/name:1"),
+        ("host:5000/a/b", "host:5000/a/b:latest"),
+        ("host:5000/5000", "host:5000/5000:latest"),
+        ("localhost:5000/name", "localhost:5000/name:latest"),
+        ("[::1]:5000/name", "[::1]:5000/name:latest"),
+        (f"host:5000/name@{DIGEST}", f"host:5000/name@{DIGEST}"),
+        (f"host:5000/name:1@{DIGEST}", f"host:5000/name@{DIGEST}"),
+        ("name:5000", "name:5000"),
         ("localhost/name:1", "localhost/name:1"),
         ("registry.example.com/team/image", "registry.example.com/team/image:latest"),
         ("[::1]:5000/x:1", "[::1]:5000/x:1"),
@@ -98,6 +106,47 @@ def test_a_path_that_is_accepted_stays_below_its_root(text: str) -> None:
 def test_an_image_name_is_read_as_the_engine_reads_it(name: str, engine_name: str) -> None:
     """A port is no tag, a missing tag is `latest`, a digest decides."""
     assert str(parse_image(name)) == engine_name
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "key"),
+    [
+        ("busybox", ("docker.io", "busybox"), "docker.io/busybox:latest"),
+        ("index.docker.io/library/busybox", ("docker.io", "busybox"), "docker.io/busybox:latest"),
+        ("registry-1.docker.io/library/busybox:1", ("docker.io", "busybox"), "docker.io/busybox:1"),
+        ("docker.io/team/app:1", ("docker.io", "team/app"), "docker.io/team/app:1"),
+        ("Host.example.com:5000/library/x", ("host.example.com:5000", "library/x"), None),
+        (f"localhost/x@{DIGEST}", ("localhost", "x"), f"localhost/x@{DIGEST}"),
+    ],
+)
+def test_an_image_has_one_home_however_it_is_spelled(name: str, home: tuple[str, str], key: str | None) -> None:
+    """Docker's own registry has several names for itself and for its library; hosts are in lower case."""
+    assert parse_image(name).home == home
+    assert key is None or parse_image(name).key == key
+
+
+@pytest.mark.parametrize(
+    ("text", "registry"),
+    [
+        ("docker.io", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("Registry-1.Docker.IO", "docker.io"),
+        ("Host.example.com", "host.example.com"),
+        ("host:5000", "host:5000"),
+        ("[::1]:5000", "[::1]:5000"),
+    ],
+)
+def test_a_registry_has_one_name(text: str, registry: str) -> None:
+    """It is the one under which its images are looked for."""
+    assert parse_registry(text) == registry
+    assert parse_image(f"{text}/team/x").home[0] == registry
+
+
+@pytest.mark.parametrize("text", ["", "https://host", "host/path", "host:", "host:port", "ho_st", "x" * 256])
+def test_what_is_no_registry_is_refused(text: str) -> None:
+    """With words that quote it."""
+    with pytest.raises(ValueError, match="is no registry"):
+        parse_registry(text)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from horde_core import outcomes, spec, terms
-from horde_core.wire import cheating, classes, client, executor, operator, payment
+from horde_core.wire import cheating, classes, client, executor, operator, payment, registries
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 MODULES: dict[str, ModuleType] = {
@@ -25,6 +25,7 @@ MODULES: dict[str, ModuleType] = {
     "operator": operator,
     "outcomes": outcomes,
     "payment": payment,
+    "registries": registries,
     "spec": spec,
     "terms": terms,
 }
@@ -35,6 +36,7 @@ PARTS = {
     "client": {"StatusEntry", "Progress", "LogInfo", "HordeDetails"},
     "executor": {
         "Allotment",
+        "ImageLogin",
         "Limits",
         "SlotShare",
         "StatusEvent",
@@ -46,6 +48,7 @@ PARTS = {
     "operator": {"AdmittedHotkey", "PendingHotkey", "ExecutorEntry"},
     "outcomes": set[str](),
     "payment": {"ClassUsage", "UsageLine"},
+    "registries": {"RegistryEntry"},
     "spec": {"StreamingDetails"},
     "terms": set[str](),
 }

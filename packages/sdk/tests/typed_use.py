@@ -89,6 +89,9 @@ async def asynchronous(hotkey: Keypair) -> None:
         assert_type((await client.cheat_report(job.uuid)).state, str)
         assert_type(await client.get_jobs(page=1, page_size=10), list[ComputeHordeJob])
         assert_type([job async for job in client.iter_jobs()], list[ComputeHordeJob])
+        await client.set_registry("registry.example.com:5000", "name", "password")
+        assert_type([entry.registry for entry in await client.registries()], list[str])
+        await client.remove_registry("registry.example.com:5000")
         assert_type([spec.price(entry.weight / 1000) for entry in await client.classes()], list[float])
 
 

@@ -10,7 +10,10 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 DEFAULT_REGISTRY = "docker.io"
+HUB_HOST = "registry-1.docker.io"
+"""Where images of the default registry really come from."""
 MAX_LENGTH = 255
+_HUB_NAMES = (DEFAULT_REGISTRY, "index.docker.io", HUB_HOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,19 @@ class ImageName:
         """The name that the engine is asked for."""
         name = self.repository if self.registry == DEFAULT_REGISTRY else f"{self.registry}/{self.repository}"
         return f"{name}@{self.digest}" if self.digest else f"{name}:{self.tag}"
+
+    @property
+    def home(self) -> tuple[str, str]:
+        """Registry and repository; Docker's own registry has several names for itself and for its library."""
+        registry = _known_as(self.registry)
+        if registry == DEFAULT_REGISTRY:
+            return registry, self.repository.removeprefix("library/")
+        return registry, self.repository
+
+    @property
+    def key(self) -> str:
+        """The same for all spellings of the name."""
+        return "/".join(self.home) + (f"@{self.digest}" if self.digest else f":{self.tag}")
 
 
 def parse_image(text: str) -> ImageName:
@@ -55,3 +71,22 @@ def parse_image(text: str) -> ImageName:
     if not _REPOSITORY.fullmatch(repository):
         raise ValueError(f"{repository!r} is no image name; use lower-case letters, digits, '.', '_', '-', '/'")
     return ImageName(registry, repository, tag if colon else "latest", digest if at else None)
+
+
+def parse_registry(text: str) -> str:
+    """The one name of a registry, from a host with ``:port`` if it needs one.
+
+    Hosts are compared in lower case, and all names of Docker's own registry are ``docker.io``.
+
+    Raises:
+        ValueError: the text is no host.
+    """
+    host = _known_as(text)
+    if len(text) > MAX_LENGTH or not _DOMAIN.fullmatch(host):
+        raise ValueError(f"{text!r} is no registry; it must be a host name, with ':port' if needed")
+    return host
+
+
+def _known_as(registry: str) -> str:
+    host = registry.lower()
+    return DEFAULT_REGISTRY if host in _HUB_NAMES else host

@@ -19,6 +19,7 @@ from horde_facilitator.api import (
     login,
     machines,
     refusals,
+    registries,
     streams,
     usage,
 )
@@ -53,6 +54,7 @@ ROUTERS = (
     machines,
     usage,
     classes,
+    registries,
 )
 
 

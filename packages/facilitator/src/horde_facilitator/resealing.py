@@ -7,7 +7,8 @@ from sqlalchemy import Engine
 
 from horde_facilitator import database, keyfile
 from horde_facilitator.errors import SealError, StartError
-from horde_facilitator.records import requests
+from horde_facilitator.records import registries, requests
+from horde_facilitator.records.registries import Whose
 from horde_facilitator.records.requests import WIPED, Request
 from horde_facilitator.sealing import Purpose, SealingKeys
 
@@ -25,7 +26,8 @@ def keys_for(records: Path, path: Path) -> SealingKeys:
         with engine.connect() as connection:
             heads = requests.heads(connection)
             has_plain = requests.has_plain(connection)
-        keys = _opened(path, is_needed=bool(heads))
+            has_passwords = any(registries.every(connection))
+        keys = _opened(path, is_needed=bool(heads) or has_passwords)
         if has_plain:
             _seal_plain(engine, keys)
         for head in heads - {keys.newest}:
@@ -33,6 +35,7 @@ def keys_for(records: Path, path: Path) -> SealingKeys:
                 _reseal(engine, keys, head)
             else:
                 log.warning("some jobs are sealed with a key that is not in %s; they cannot be run any more", path)
+        _reseal_passwords(engine, keys)
     finally:
         engine.dispose()
     return keys
@@ -71,6 +74,19 @@ def _reseal(engine: Engine, keys: SealingKeys, head: bytes) -> None:
                 except SealError as error:  # whoever needs it will find the same
                     log.warning("%s; it stays as it is", error)
             last = some[-1]
+
+
+def _reseal_passwords(engine: Engine, keys: SealingKeys) -> None:
+    with engine.begin() as connection:
+        for stored in registries.every(connection):
+            if not stored.sealed.startswith(keys.newest):
+                whose = Whose(stored.owner, stored.registry)
+                try:
+                    password = keys.open(stored.sealed, str(whose), Purpose.REGISTRY)
+                except SealError as error:
+                    log.warning("%s; the owner has to give it again", error)
+                else:
+                    registries.reseal(connection, whose, keys.seal(password, str(whose), Purpose.REGISTRY))
 
 
 def _plain(sealed: Request, keys: SealingKeys) -> Request:

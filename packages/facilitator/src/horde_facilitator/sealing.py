@@ -1,8 +1,8 @@
-"""Seals what jobs bring along, so that the records alone, or a backup of them, tell none of it.
+"""Seals what jobs and owners bring along, so that the records alone, or a backup of them, tell none of it.
 
-AES-256-GCM. A seal begins with its version and the id of its key, and counts only for the job and the purpose that
-it was made for. The newest key seals; older ones still open. The keys lie in a file beside the records, in the
-manner of the token keys; whoever backs the records up keeps it elsewhere.
+AES-256-GCM. A seal begins with its version and the id of its key, and counts only for the purpose that it was made
+for and for what it belongs to. The newest key seals; older ones still open. The keys lie in a file beside the
+records, in the manner of the token keys; whoever backs the records up keeps it elsewhere.
 """
 
 import hashlib
@@ -26,10 +26,19 @@ _NONCE_BYTES = 12
 
 
 class Purpose(StrEnum):
-    """What of a job's request is sealed."""
+    """What is sealed: of the request of a job, and a password of an owner for a registry."""
 
-    BODY = "body"
-    ECHO = "echo"
+    BODY = "body of job"
+    ECHO = "echo of job"
+    REGISTRY = "password of"
+
+    @property
+    def bound(self) -> bytes:
+        """What stands for it inside the seal."""
+        return _BOUND[self]
+
+
+_BOUND = {Purpose.BODY: b"body", Purpose.ECHO: b"echo", Purpose.REGISTRY: b"registry"}
 
 
 class SealingKeys:
@@ -70,13 +79,13 @@ class SealingKeys:
         """What the seals begin with that can be opened."""
         return frozenset(self._ciphers)
 
-    def seal(self, content: bytes, job: str, purpose: Purpose) -> bytes:
-        """Seal something of a job. Takes some microseconds, and about a millisecond for each MiB."""
+    def seal(self, content: bytes, of: str, purpose: Purpose) -> bytes:
+        """Seal what belongs to `of`, such as a job's uuid. It takes some µs, and about 1 ms for each MiB."""
         nonce = os.urandom(_NONCE_BYTES)
-        about = _about(self._newest, job, purpose)
+        about = _about(self._newest, of, purpose)
         return self._newest + nonce + self._ciphers[self._newest].encrypt(nonce, content, about)
 
-    def open(self, sealed: bytes, job: str, purpose: Purpose) -> bytes:
+    def open(self, sealed: bytes, of: str, purpose: Purpose) -> bytes:
         """What was sealed.
 
         Raises:
@@ -85,17 +94,17 @@ class SealingKeys:
         head = sealed[:HEAD_BYTES]
         cipher = self._ciphers.get(head)
         if cipher is None:
-            raise SealError(f"the {purpose} of job {job} is sealed with a key that is not here")
+            raise SealError(f"the {purpose} {of} is sealed with a key that is not here")
         nonce, rest = sealed[HEAD_BYTES : HEAD_BYTES + _NONCE_BYTES], sealed[HEAD_BYTES + _NONCE_BYTES :]
         try:
-            return cipher.decrypt(nonce, rest, _about(head, job, purpose))
+            return cipher.decrypt(nonce, rest, _about(head, of, purpose))
         except (InvalidTag, ValueError) as error:
-            raise SealError(f"the {purpose} of job {job} is not what was sealed") from error
+            raise SealError(f"the {purpose} {of} is not what was sealed") from error
 
 
 def _head(key: bytes) -> bytes:
     return _VERSION + hashlib.sha256(b"horde sealing key\0" + key).digest()[: HEAD_BYTES - 1]
 
 
-def _about(head: bytes, job: str, purpose: Purpose) -> bytes:
-    return b"\0".join((head, purpose.encode(), job.encode()))
+def _about(head: bytes, of: str, purpose: Purpose) -> bytes:
+    return b"\0".join((head, purpose.bound, of.encode()))

@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 from horde_core.lifecycle import Status
 
-REVISION = "0007"
+REVISION = "0009"
 """The newest migration; the stored one is compared with it at every start."""
 
 metadata = MetaData()
@@ -123,6 +123,18 @@ requests = Table(
 replies repeat, as JSON. `head` is what both seals begin with, so that those of an older key are found. The body
 comes last, because SQLite reads all that stands before what is asked for."""
 Index("requests_of_head", requests.c.head, requests.c.job)
+
+registry_credentials = Table(
+    "registry_credentials",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("registry", String, primary_key=True),
+    Column("username", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("set_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""With what the images of an owner's jobs are pulled from a registry. `sealed`: the password."""
 
 history = Table(
     "history",

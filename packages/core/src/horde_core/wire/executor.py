@@ -81,11 +81,23 @@ class Allotment(_Message):
     shm: int | None = None
 
 
+class ImageLogin(_Message):
+    """What the registry of a job's image is to be asked with. It is for this job's pull and check alone."""
+
+    username: str
+    password: str = Field(repr=False)
+
+
 class Claim(_Message):
-    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`."""
+    """A job for the executor that asked. It lapses unless the lease is renewed within `confirm_s`.
+
+    `owner` is the same for all jobs of one owner and tells nothing else; what is private to an owner is kept
+    under it.
+    """
 
     job: str
     attempt: int
+    owner: str = ""
     spec: JobSpec
     image_digest: str | None = None
     confirm_s: float
@@ -93,6 +105,7 @@ class Claim(_Message):
     deadline_s: float
     limits: Limits
     allotment: Allotment = Allotment()
+    image_login: ImageLogin | None = None
 
 
 class Service(_Message):

@@ -1,6 +1,7 @@
 """Executors ask for work."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from horde_core.images import parse_image
 from horde_core.terms import ClassTerms, Share
 from horde_core.wire.executor import PREFIX, Allotment, Claim, ClaimRequest
 from horde_facilitator import admission
@@ -19,15 +21,17 @@ from horde_facilitator.api.refusals import answers
 from horde_facilitator.api.waiting import until_gone
 from horde_facilitator.bus import CLASSES, class_topic
 from horde_facilitator.clock import SECOND, Now, microseconds
+from horde_facilitator.credentials import opened
 from horde_facilitator.database import Transaction
 from horde_facilitator.decisions import request_lost
 from horde_facilitator.errors import SealError
 from horde_facilitator.parts import Parts
-from horde_facilitator.records import claims, classes, cordons, endings, executors, people
+from horde_facilitator.records import claims, classes, cordons, endings, executors, people, registries
 from horde_facilitator.records.claims import Claimed
 from horde_facilitator.records.executors import Presence
+from horde_facilitator.records.registries import Whose
 from horde_facilitator.records.turns import Offer
-from horde_facilitator.records.values import End
+from horde_facilitator.records.values import Credentials, End, Job
 from horde_facilitator.sealing import Purpose
 from horde_facilitator.service import judge
 
@@ -74,10 +78,11 @@ async def claim(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A job that was claimed, and the terms of its class."""
+    """A job that was claimed, the terms of its class, and its owner's credentials for its registry."""
 
     claimed: Claimed
     terms: ClassTerms
+    credentials: Credentials | None
 
 
 async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer) -> _Given | None:
@@ -96,8 +101,10 @@ async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer
         offered = () if cordons.is_cordoned(tx.connection, offer.executor, now) else tuple(service.served)
         trusted = people.is_trusted(tx.connection, offer.executor)
         claimed = claims.claim(tx, replace(offer, classes=offered, is_trusted=trusted), now)
-        given = _Given(claimed, vocabulary[claimed.held.job.executor_class]) if claimed else None
-        return given, service.served
+        if claimed is None:
+            return None, service.served
+        job = claimed.held.job
+        return _Given(claimed, vocabulary[job.executor_class], _credentials(tx, job)), service.served
 
     clock = asyncio.get_running_loop()
     until = clock.time() + min(body.wait_s, parts.settings.long_poll_s)
@@ -113,6 +120,12 @@ async def _wait(request: Request, parts: Parts, body: ClaimRequest, offer: Offer
                 await listener.wait(until - clock.time())
                 if listener.ended:
                     return None
+
+
+def _credentials(tx: Transaction, job: Job) -> Credentials | None:
+    if not job.image:  # a job of the first records
+        return None
+    return registries.find(tx.connection, Whose(job.owner, parse_image(job.image).home[0]))
 
 
 def _end_lost(tx: Transaction, claimed: Claimed, now: Now) -> None:
@@ -134,6 +147,7 @@ def _printed(parts: Parts, given: _Given) -> bytes:
     answer = Claim(
         job=job.uuid,
         attempt=attempt.attempt,
+        owner=hashlib.sha256(job.owner.encode()).hexdigest()[:32],
         spec=admission.parse_spec(admission.parse(body)),
         image_digest=job.image_digest,
         confirm_s=settings.confirm_s,
@@ -141,5 +155,6 @@ def _printed(parts: Parts, given: _Given) -> bytes:
         deadline_s=max(0, attempt.deadline_boot_us - parts.clock.now().boot_us) / SECOND,
         limits=settings.limits,
         allotment=Allotment(**given.terms.model_dump(include=set(Allotment.model_fields))),
+        image_login=opened(given.credentials, parts.sealing) if given.credentials else None,
     )
     return answer.model_dump_json().encode()

@@ -103,6 +103,16 @@ class Job(_Row):
 
 
 @dataclass(frozen=True, slots=True)
+class Credentials(_Row):
+    """An owner's credentials for a registry; the password is sealed."""
+
+    owner: str
+    registry: str
+    username: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry(_Row):
     """One line of a job's history."""
 

@@ -28,6 +28,7 @@ from horde_core.wire.client import (
 )
 from horde_core.wire.explanation import Explanation
 from horde_core.wire.payment import USAGE_PATH, Usage
+from horde_core.wire.registries import REGISTRIES_PATH, Registries, RegistryLogin
 
 
 class Api:
@@ -75,6 +76,18 @@ class Api:
     async def classes(self) -> Classes:
         """The classes that jobs may ask for."""
         return await self._transport.fetch(Call("GET", CLASSES_PATH), Classes)
+
+    async def registries(self) -> Registries:
+        """The registries for which one has given credentials."""
+        return await self._transport.fetch(Call("GET", REGISTRIES_PATH), Registries)
+
+    async def set_registry(self, registry: str, login: RegistryLogin) -> None:
+        """Give credentials for a registry."""
+        await self._transport.request(Call("PUT", _of_registry(registry), login.model_dump_json().encode()))
+
+    async def remove_registry(self, registry: str) -> None:
+        """Take the credentials for a registry back."""
+        await self._transport.request(Call("DELETE", _of_registry(registry)))
 
     async def explain(self, uuid: str) -> Explanation:
         """Why a job is where it is."""
@@ -124,3 +137,7 @@ class Api:
 def _of(uuid: str, rest: str = "") -> str:
     # A text that is no UUID is quoted, so that it names a job that does not exist and nothing else.
     return f"{JOBS_PATH}{quote(uuid, safe='')}/{rest}"
+
+
+def _of_registry(registry: str) -> str:
+    return f"{REGISTRIES_PATH}{quote(registry, safe='')}/"

@@ -17,6 +17,7 @@ from compute_horde_sdk.v1._api import Api
 from compute_horde_sdk.v1._config import read_config
 from compute_horde_sdk.v1._flight import Flight
 from compute_horde_sdk.v1._job import ComputeHordeJob
+from compute_horde_sdk.v1._registries import login_of, named
 from compute_horde_sdk.v1._result import job_with_result
 from compute_horde_sdk.v1._search import Statuses, check, search_of
 from compute_horde_sdk.v1._spec import ComputeHordeJobSpec, body_of
@@ -27,6 +28,7 @@ from horde_core.signing import Signer
 from horde_core.wire.cheating import CheatReport
 from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
+from horde_core.wire.registries import RegistryEntry
 
 DEFAULT_FACILITATOR_URL = "https://facilitator.computehorde.io/"
 ITER_PAGE_SIZE = 50
@@ -362,6 +364,41 @@ class ComputeHordeClient:
         await trusted.wait(None if timeout is None else max(0, end - time.monotonic()))
         found, digest = await compared(self._api, job.uuid, trusted.uuid)
         return VerifiedRun(job, trusted, found.equal, found.differences, digest, found.summary)
+
+    async def set_registry(self, registry: str, username: str, password: str) -> None:
+        """Let the images of our jobs be pulled from a private registry with these credentials, from now on.
+
+        They are stored sealed and shown to nobody; an executor gets them with a job whose image is in that
+        registry.
+
+        Args:
+            registry: its host, with ``:port`` if the names of its images have one; Docker Hub is ``docker.io``.
+            username: the user, or what the registry takes in its place.
+            password: the password; better a token that may only read.
+
+        Raises:
+            ValueError: a value is wrong (this ValueError is a ComputeHordeError, too).
+            ComputeHordeError: the facilitator refuses, or does not answer.
+        """
+        await self._api.set_registry(named(registry), login_of(username, password))
+
+    async def registries(self) -> list[RegistryEntry]:
+        """The registries for which we gave credentials, with the user names.
+
+        Raises:
+            ComputeHordeError: the facilitator does not answer, or keeps no credentials.
+        """
+        return (await self._api.registries()).registries
+
+    async def remove_registry(self, registry: str) -> None:
+        """Take the credentials for a registry back. Executors that have an image of it may use it for an hour.
+
+        Raises:
+            ValueError: `registry` is no host (this ValueError is a ComputeHordeError, too).
+            ComputeHordeNotFoundError: there are none.
+            ComputeHordeError: the facilitator does not answer.
+        """
+        await self._api.remove_registry(named(registry))
 
     async def report_cheated_job(
         self, job_uuid: str, trusted_job_uuid: str | None = None, *, details: JsonValue = None

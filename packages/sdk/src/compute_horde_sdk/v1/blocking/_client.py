@@ -25,6 +25,7 @@ from horde_core.signing import Signer
 from horde_core.wire.cheating import CheatReport
 from horde_core.wire.classes import ClassEntry
 from horde_core.wire.payment import Usage
+from horde_core.wire.registries import RegistryEntry
 
 AttemptCallback = Callable[[ComputeHordeJob], None]
 
@@ -199,6 +200,18 @@ class ComputeHordeClient:
         copy = self._wrapped(run.trusted_job) if run.trusted_job else None
         job = self._wrapped(run.job)
         return VerifiedRun(job, copy, run.equal, run.differences, run.image_digest, run.summary)
+
+    def set_registry(self, registry: str, username: str, password: str) -> None:
+        """Let the images of our jobs be pulled from a private registry with these credentials, from now on."""
+        self._thread.run(self._client.set_registry(registry, username, password))
+
+    def registries(self) -> list[RegistryEntry]:
+        """The registries for which we gave credentials, with the user names."""
+        return self._thread.run(self._client.registries())
+
+    def remove_registry(self, registry: str) -> None:
+        """Take the credentials for a registry back."""
+        self._thread.run(self._client.remove_registry(registry))
 
     def report_cheated_job(
         self, job_uuid: str, trusted_job_uuid: str | None = None, *, details: JsonValue = None
