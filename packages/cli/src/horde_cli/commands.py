@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from horde_cli import cheat_commands, class_commands, operating, options, payment_commands
+from horde_cli import cheat_commands, class_commands, operating, options, payment_commands, registry_commands
 from horde_core.classes import ExecutorClass
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.add_typer(class_commands.classes, name="classes")
 app.add_typer(payment_commands.allowances, name="allowances")
 app.add_typer(payment_commands.ledger, name="ledger")
 app.add_typer(cheat_commands.cheats, name="cheats")
+app.add_typer(registry_commands.registries, name="registries")
 
 TEST_CLASS = str(ExecutorClass.always_on__test)
 # Everything after the image belongs to the container, also what looks like an option of ours.
@@ -37,6 +38,7 @@ def up(
     data: options.Data = None,
     slots: options.Slots = 1,
     allow_egress: options.AllowEgress = None,
+    image_bytes: options.ImageBytes = None,
     admit: options.Admit = None,
 ) -> None:
     """Start a whole horde on this machine; prints `ready URL` when it serves."""
@@ -49,6 +51,7 @@ def up(
         port=port,
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
+        image_bytes=values.size(image_bytes, "--image-bytes") if image_bytes else None,
         admit=values.admitted(admit or ()),
     )
 
@@ -82,6 +85,7 @@ def executor_run(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
+    image_bytes: options.ImageBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
 ) -> None:
@@ -96,6 +100,7 @@ def executor_run(
         classes=values.executor_classes(classes or ()),
         slots=slots,
         allow_egress=values.egress(allow_egress or ()),
+        image_bytes=values.size(image_bytes, "--image-bytes") if image_bytes else None,
         token=token,
     )
 

@@ -169,6 +169,7 @@ def install(
     slots: options.Slots = 1,
     classes: options.Classes = None,
     allow_egress: options.AllowEgress = None,
+    image_bytes: options.ImageBytes = None,
     hotkey: options.ExecutorHotkey = None,
     token: options.Token = None,
     unit: Annotated[Path | None, typer.Option("--unit", metavar="FILE", help="Where the unit is written.")] = None,
@@ -182,12 +183,15 @@ def install(
     place = (data or places.data_directory() / "agent").expanduser().absolute()
     key = (hotkey or place / "hotkey").expanduser().absolute()
     egress = values.egress(allow_egress or ())
+    if image_bytes:
+        values.size(image_bytes, "--image-bytes")
     if token:
         # Redeemed now, so that it stands in no file.
         asyncio.run(joining.join(facilitator, open_or_make(key), token, patiently=False))
     words = ["--facilitator", facilitator, "--data", str(place), "--hotkey", str(key), "--slots", str(slots)]
     words += [word for name in classes or () for word in ("--class", name)]
     words += [word for pair in egress for word in ("--allow-egress", pair)]
+    words += ["--image-bytes", image_bytes] if image_bytes else []
     file = unit or joining.UNIT
     joining.install(file, words)
     print(f"wrote {file}; start it with: systemctl daemon-reload && systemctl enable --now {file.stem}")

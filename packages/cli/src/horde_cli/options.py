@@ -54,6 +54,11 @@ AllowEgress = Annotated[
     typer.Option("--allow-egress", metavar="HOST:PORT", help="A private address that inputs may use. Repeatable."),
 ]
 
+ImageBytes = Annotated[
+    str | None,
+    typer.Option("--image-bytes", metavar="SIZE", help="Room for pulled images, like 50GB; default: a share."),
+]
+
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="The image, as `docker run` takes it.")]
 Args = Annotated[
     list[str] | None, typer.Argument(metavar="ARGS", help="Everything that follows goes to the container.")

@@ -35,6 +35,7 @@ def executor(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    image_bytes: int | None,
     token: str | None = None,
 ) -> None:
     """Run jobs in the foreground; a token of an operator lets the hotkey in first.
@@ -59,6 +60,7 @@ def executor(
             classes=classes,
             slots=slots,
             allow_egress=allow_egress,
+            image_bytes=image_bytes,
             ready=_print_ready,
         )
     )
@@ -102,6 +104,7 @@ async def execute(
     classes: Iterable[str],
     slots: int,
     allow_egress: Iterable[str],
+    image_bytes: int | None,
     ready: Ready,
 ) -> None:
     """Run jobs; `ready` is told the URL once the facilitator knows this executor.
@@ -123,6 +126,7 @@ async def execute(
         hotkey=open_or_make(hotkey),
         slots=slots,
         allow_egress=tuple(allow_egress),
+        image_bytes=image_bytes,
     )
     agent = asyncio.create_task(run(settings, ready=lambda: ready(url)))
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -19,9 +20,10 @@ from horde_executor.attempt import Host
 from horde_executor.clock import now
 from horde_executor.container import share_of
 from horde_executor.egress import Egress
-from horde_executor.engine import Engine
+from horde_executor.engine import Engine, Machine
 from horde_executor.errors import EngineError, ExecutorError, FacilitatorError, Fenced
 from horde_executor.facilitator import Facilitator
+from horde_executor.holdings import Holdings, share_of_disk
 from horde_executor.images import Images
 from horde_executor.job import run_job
 from horde_executor.recover import clear_leftovers
@@ -74,24 +76,35 @@ async def _host(settings: Settings) -> AsyncGenerator[Host]:
         Engine.connect(settings.docker_url) as engine,
         Facilitator.connect(settings.facilitator_url, settings.hotkey) as facilitator,
     ):
-        with _alone(data):
-            share = share_of(await engine.machine(), settings)
+        with _alone(data) as is_first:
+            machine = await engine.machine()
+            share = share_of(machine, settings)
             await clear_leftovers(engine, executor, data)
-            images = Images(engine, registry_check(egress))
+            holdings = await Holdings.opened(data / "images.json", await engine.images(), is_first=is_first)
+            images = Images(engine, registry_check(egress), holdings, partial(_image_bytes, settings, machine))
+            await images.tidy()
             yield Host(engine, facilitator, images, egress, share, executor, data)
 
 
+def _image_bytes(settings: Settings, machine: Machine, held: int) -> int:
+    """How much the images that were pulled may hold, if they hold so much now."""
+    if settings.image_bytes is not None:
+        return settings.image_bytes
+    return share_of_disk(machine.directory if machine.directory.is_dir() else settings.data, held)
+
+
 @contextmanager
-def _alone(data: Path) -> Generator[None]:
-    """Hold the data directory. The kernel lets go of it when the process dies, however it dies."""
+def _alone(data: Path) -> Generator[bool]:
+    """Hold the data directory; tells whether no agent did so before. When the process dies, the kernel lets go."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    is_first = not (data / "agent.lock").exists()
     handle = os.open(data / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ExecutorError(f"another agent uses {data}; give each agent a directory of its own") from error
-        yield
+        yield is_first
     finally:
         os.close(handle)
 

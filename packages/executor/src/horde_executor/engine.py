@@ -4,6 +4,7 @@ Each call has a time-out of its own (aiodocker has none) and every foreign error
 carries the engine's own words and status. What they mean for a job is decided by `images` and `endings`.
 """
 
+import base64
 import json
 import math
 import os
@@ -18,6 +19,8 @@ import aiodocker
 import aiohttp
 from yarl import URL
 
+from horde_core.images import parse_image
+from horde_core.wire.executor import ImageLogin
 from horde_executor.clock import limit
 from horde_executor.errors import EngineError, LimitReached
 
@@ -30,21 +33,27 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the engine's host has to share: bytes and cores."""
+    """What the engine's host has to share: bytes and cores; and the directory where it keeps its images."""
 
     memory: int
     cpus: int
+    directory: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that is present. `digests` are ``repository@sha256:…``; the others are the image's own settings."""
+    """An image that is present. `digests` are ``repository@sha256:…``, `tags` its other names, `size` bytes.
+
+    The others are the image's own settings; a listing leaves them out.
+    """
 
     id: str
     digests: tuple[str, ...]
-    env: tuple[str, ...]
-    entrypoint: tuple[str, ...]
-    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class Engine:
         async with _call("tell about itself"):
             system: Any = self._docker.system
             info = await system.info()
-        return Machine(memory=int(info["MemTotal"]), cpus=int(info["NCPU"]))
+        return Machine(memory=int(info["MemTotal"]), cpus=int(info["NCPU"]), directory=Path(info["DockerRootDir"]))
 
     async def image(self, name: str) -> Image | None:
         """The image of this name, digest or id if the machine has it."""
@@ -97,15 +106,33 @@ class Engine:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
-        config: dict[str, Any] = found.get("Config") or {}
+        return _image(found)
 
-        def words(name: str) -> tuple[str, ...]:
-            return tuple(config.get(name) or ())
+    async def images(self) -> list[Image]:
+        """All images that are present."""
+        async with _call("list images"):
+            found: list[dict[str, Any]] = await self._docker.images.list()
+        return [_image(image) for image in found]
 
-        digests = tuple(found.get("RepoDigests") or ())
-        return Image(found["Id"], digests, words("Env"), words("Entrypoint"), words("Cmd"))
+    async def remove_image(self, name: str) -> None:
+        """Take a name from an image, and remove the image with its last one. One that a container uses is kept."""
+        try:
+            async with _call(f"remove image {name}"):
+                await self._docker.images.delete(name)
+        except EngineError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
 
-    async def pull(self, name: str) -> AsyncGenerator[dict[str, Any]]:
+    async def ask_registry(self, name: str, login: ImageLogin | None) -> None:
+        """Ask the registry for the manifest of an image, whether it is present or not; nothing is pulled."""
+        async with _call(f"ask for image {name}"):
+            await self._negotiated()
+            url = URL(f"{self._docker.docker_host}/{self._docker.api_version}/distribution/{name}/json")
+            async with self._docker.session.get(url, headers=_credentials(name, login)) as response:
+                if response.status != HTTPStatus.OK:
+                    raise EngineError(_message(await response.text()), response.status)
+
+    async def pull(self, name: str, login: ImageLogin | None = None) -> AsyncGenerator[dict[str, Any]]:
         """Pull an image; yields the engine's progress messages. Closing the iterator ends the pull.
 
         aiodocker's own pull leaves its connection open when it is cancelled, and the engine then goes on.
@@ -113,7 +140,8 @@ class Engine:
         with _translated(f"pull {name}"):
             await self._negotiated()
             url = URL(f"{self._docker.docker_host}/{self._docker.api_version}/images/create")
-            async with self._docker.session.post(url.with_query(fromImage=name)) as response:
+            headers = _credentials(name, login)
+            async with self._docker.session.post(url.with_query(fromImage=name), headers=headers) as response:
                 if response.status != HTTPStatus.OK:
                     text = await response.text()
                     raise EngineError(_message(text), response.status)
@@ -209,6 +237,32 @@ def _local_socket() -> str:
         if Path(path).is_socket():
             return f"unix://{path}"
     raise EngineError("no container engine was found: install Docker Engine and start it, or set DOCKER_HOST")
+
+
+def _image(found: Mapping[str, Any]) -> Image:
+    config: dict[str, Any] = found.get("Config") or {}
+
+    def words(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
+        return tuple(values.get(name) or ())
+
+    return Image(
+        id=str(found["Id"]),
+        digests=words(found, "RepoDigests"),
+        env=words(config, "Env"),
+        entrypoint=words(config, "Entrypoint"),
+        command=words(config, "Cmd"),
+        tags=words(found, "RepoTags"),
+        size=int(found["Size"]),
+    )
+
+
+def _credentials(name: str, login: ImageLogin | None) -> dict[str, str]:
+    """What a registry is asked with; the engine does not keep it."""
+    if login is None:
+        return {}
+    registry = parse_image(name).home[0]
+    said = {"username": login.username, "password": login.password, "serveraddress": registry}
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(said).encode()).decode()}
 
 
 def _message(text: str) -> str:

@@ -19,6 +19,7 @@ class Settings:
         allow_egress: ``HOST:PORT`` pairs, otherwise shut, from which volumes and images may be fetched.
         docker_url: the container engine, ``unix://…`` or ``tcp://…``; None: where the engine usually is.
         memory: bytes for all jobs together; None: nine tenths of the machine.
+        image_bytes: what the images that it pulled may hold beyond those in use; None: a share of the disk.
         pids: processes and threads that one job may have.
     """
 
@@ -30,4 +31,5 @@ class Settings:
     allow_egress: tuple[str, ...] = ()
     docker_url: str | None = None
     memory: int | None = None
+    image_bytes: int | None = None
     pids: int = 4096

@@ -37,6 +37,7 @@ from horde_executor.endings import (
 )
 from horde_executor.engine import Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
+from horde_executor.images import Wanted
 from horde_executor.line import PIECE, UNKNOWN, Exit, Line
 from horde_executor.tasks import cancel, pause_before, to_its_end, together, unless
 from horde_executor.volumes import place
@@ -111,11 +112,16 @@ async def _prepare(run: Run, space: Workspace) -> Ready:
         try:
             async with limit(limits.prepare_s):
                 resolved = await run.host.images.resolve(
-                    run.claim.spec.docker_image,
-                    run.claim.image_digest,
+                    Wanted(
+                        run.claim.spec.docker_image,
+                        run.claim.image_digest,
+                        run.claim.owner,
+                        run.claim.image_login,
+                    ),
                     stall_s=limits.prepare_stall_s,
                     report=run.reporter.event,
                 )
+                run.cleanup.push_async_callback(run.host.images.let_go, resolved)
                 ready = await to_its_end(_create(run, space, resolved.image), CREATE_S)
         except LimitReached as error:
             what = f"the image and the container were not ready within {limits.prepare_s:g} s"

@@ -38,12 +38,18 @@ from horde_core.wire.executor import (
     StatusEvent,
 )
 from horde_executor.agent import run
+from horde_executor.egress import Egress
 from horde_executor.engine import Engine
+from horde_executor.holdings import Holdings
+from horde_executor.images import Images
+from horde_executor.registries import registry_check
 from horde_executor.settings import Settings
 
 ROOT = Path(__file__).parents[4]
 IMAGE = "horde-test/busybox:1"
 LEASE_S = 6.0
+PASSWORD = "open-sesame"
+PASSWORD_HASH = "$2b$04$GtcYMbPUjgH90SQHQvlAnu4HHV5ZEmbSEDxPqzrR7pDyI1jm/4Q1G"  # bcrypt, 16 rounds
 
 
 @dataclass
@@ -313,9 +319,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry that wants a password."""
+    """A registry that wants a password: alice and bob may come in, with `PASSWORD`."""
     directory = tmp_path_factory.mktemp("closed-registry")
-    (directory / "passwords").touch()
+    (directory / "passwords").write_text("".join(f"{name}:{PASSWORD_HASH}\n" for name in ("alice", "bob")))
     auth = f"auth:\n  htpasswd:\n    realm: closed\n    path: {directory}/passwords\n"
     with serving_registry(directory, auth) as address:
         yield address
@@ -421,3 +427,15 @@ def running_containers(hotkey: Keypair) -> Callable[[int], Awaitable[None]]:
                 pass
 
     return wait
+
+
+@pytest.fixture
+async def images_of(engine: Engine, tmp_path: Path) -> Callable[..., Awaitable[Images]]:
+    """The machine's images as an agent has them that may pull from these registries; the file is kept."""
+    path = tmp_path / "images.json"
+
+    async def make(*opened: str, budget: int = 2**40, is_first: bool = True) -> Images:
+        holdings = await Holdings.opened(path, await engine.images(), is_first=is_first)
+        return Images(engine, registry_check(Egress.parse(opened)), holdings, lambda _: budget)
+
+    return make

@@ -11,11 +11,10 @@ import pytest
 
 from horde_core.images import parse_image
 from horde_core.outcomes import Fault, Reason, Stage, fault_of
-from horde_executor.egress import Egress
 from horde_executor.engine import Image
 from horde_executor.errors import JobFailure
-from horde_executor.images import Images, digest_of, pull_failure
-from horde_executor.registries import registry_check
+from horde_executor.images import Images, Wanted, digest_of
+from horde_executor.pulling import failure_of
 
 LAYER = 3_000_000
 
@@ -34,14 +33,13 @@ def pushed(registry, image, tmp_path, docker) -> Iterator[str]:
 
 
 @pytest.fixture
-def images(engine, registry, closed_registry, dead_port) -> Images:
-    opened = Egress.parse([registry, closed_registry, f"127.0.0.1:{dead_port}", "nosuch.invalid:443"])
-    return Images(engine, registry_check(opened))
+async def images(images_of, registry, closed_registry, dead_port) -> Images:
+    return await images_of(registry, closed_registry, f"127.0.0.1:{dead_port}", "nosuch.invalid:443")
 
 
 async def failure(images, name, *, stall_s=60) -> JobFailure:
     with pytest.raises(JobFailure) as caught:
-        await images.resolve(name, None, stall_s=stall_s, report=lambda _: None)
+        await images.resolve(Wanted(name), stall_s=stall_s, report=lambda _: None)
     assert caught.value.stage is Stage.PREPARE
     assert name.partition("/")[0] in caught.value.message
     return caught.value
@@ -50,7 +48,7 @@ async def failure(images, name, *, stall_s=60) -> JobFailure:
 async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images, pushed, docker):
     """Bytes done reach the layer's size, two waiters share one pull, and the digest runs the same image later."""
     reports = []
-    both = [images.resolve(pushed, None, stall_s=60, report=reports.append) for _ in range(2)]
+    both = [images.resolve(Wanted(pushed), stall_s=60, report=reports.append) for _ in range(2)]
     first, second = await asyncio.gather(*both)
     assert first == second
     assert max(report.done for report in reports) >= LAYER
@@ -60,7 +58,7 @@ async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images,
     assert digest.startswith("sha256:")
 
     docker("rmi", "-f", first.image.id)
-    again = await images.resolve(pushed, first.digest, stall_s=60, report=reports.append)
+    again = await images.resolve(Wanted(pushed, first.digest), stall_s=60, report=reports.append)
     assert again == type(first)(again.image, first.digest)
     assert again.image.id == first.image.id
     docker("rmi", "-f", first.image.id)
@@ -68,14 +66,14 @@ async def test_a_pull_tells_its_progress_and_yields_the_registrys_digest(images,
 
 async def test_an_image_of_the_machine_is_used_as_it_is(images, image, docker):
     """A local image needs no registry, and its digest is its id."""
-    resolved = await images.resolve(image, None, stall_s=60, report=lambda _: None)
+    resolved = await images.resolve(Wanted(image), stall_s=60, report=lambda _: None)
     assert resolved.digest == resolved.image.id == docker("image", "inspect", "-f", "{{.Id}}", image)
-    assert await images.resolve(image, resolved.digest, stall_s=60, report=lambda _: None) == resolved
+    assert await images.resolve(Wanted(image, resolved.digest), stall_s=60, report=lambda _: None) == resolved
 
 
 async def test_an_image_that_only_another_machine_has_is_the_hordes_trouble(images, image):
     with pytest.raises(JobFailure) as caught:
-        await images.resolve(image, "sha256:" + "0" * 64, stall_s=60, report=lambda _: None)
+        await images.resolve(Wanted(image, "sha256:" + "0" * 64), stall_s=60, report=lambda _: None)
     assert caught.value.reason is Reason.IMAGE_UNREACHABLE
 
 
@@ -90,21 +88,21 @@ async def test_what_the_registry_says_decides_whose_fault_it_is(images, registry
     assert (await failure(images, "nosuch.invalid/team/app:1")).reason is Reason.IMAGE_UNREACHABLE
 
 
-async def test_a_registry_inside_the_machine_is_shut_unless_the_operator_opens_it(engine, registry):
-    shut = Images(engine, registry_check(Egress()))
+async def test_a_registry_inside_the_machine_is_shut_unless_the_operator_opens_it(images_of, registry):
+    shut = await images_of()
     refused = await failure(shut, f"{registry}/team/app:1")
     assert refused.reason is Reason.IMAGE_REFUSED
     assert f"--allow-egress {registry}" in refused.message
 
 
-async def test_a_pull_without_progress_ends(engine):
+async def test_a_pull_without_progress_ends(images_of):
     """A registry that accepts the connection and says nothing is left after the stall limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         kept = []
         thread = threading.Thread(target=lambda: kept.append(silent.accept()), daemon=True)
         thread.start()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        images = Images(engine, registry_check(Egress.parse([address])))
+        images = await images_of(address)
         stalled = await failure(images, f"{address}/team/app:1", stall_s=0.5)
         assert stalled.reason is Reason.IMAGE_UNREACHABLE
         assert "no progress" in stalled.message
@@ -127,7 +125,7 @@ async def test_a_pull_without_progress_ends(engine):
 )
 def test_other_registries_words_are_understood(text, reason):
     """Answers that no registry on this machine gives, in the words in which engines report them."""
-    assert pull_failure("a/b:1", text).reason is reason
+    assert failure_of("a/b:1", text, None).reason is reason
 
 
 def test_dockers_own_registry_is_known_by_all_its_names():

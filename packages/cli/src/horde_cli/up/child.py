@@ -66,6 +66,7 @@ async def executor(settings: dict[str, Any]) -> None:
         classes=settings["classes"],
         slots=settings["slots"],
         allow_egress=settings["allow_egress"],
+        image_bytes=settings["image_bytes"],
         ready=lambda url: say(settings["notes"], "ready", url),
     )
 

@@ -25,6 +25,7 @@ def up(
     port: int,
     slots: int,
     allow_egress: Iterable[str],
+    image_bytes: int | None,
     admit: Mapping[str, frozenset[str]],
 ) -> None:
     """Serve from `data` in the place of this process; returns only when another process serves from there.
@@ -67,6 +68,7 @@ def up(
             "classes": [],  # whatever there is
             "slots": slots,
             "allow_egress": list(allow_egress),
+            "image_bytes": image_bytes,
         },
     }
     _become_supervisor(plan, held)
