@@ -11,15 +11,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, get_args
 
+from horde_core.outcomes import Stage
 from horde_core.wire.executor import Event, LogTotal, ProgressEvent, Stream
+from horde_executor.clock import now
 from horde_executor.facilitator import Attempt, Facilitator
 from horde_executor.logs import LogSpool
+from horde_executor.meter import Moved, Report
 
 GATHER_S = 0.005
 FLUSH_S = 0.2
 FLUSH_BYTES = 256 * 1024
 LARGEST_PIECE = 1024 * 1024
 LARGEST_BATCH = 200
+PROGRESS_S = 0.25
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 
@@ -48,6 +52,21 @@ class Reporter:
             self._waiting.append(event)
         if not hold:
             self._news.set()
+
+    def transfers(self, stage: Stage, message: str) -> Report:
+        """What a meter of transfers reports to: said a few times a second, and when all is there."""
+        said_at = -PROGRESS_S
+
+        def report(moved: Moved) -> None:
+            nonlocal said_at
+            if now() - said_at >= PROGRESS_S or moved.done == moved.total:
+                said_at = now()
+                speed = round(moved.speed)
+                self.event(
+                    ProgressEvent(stage=stage, message=message, done=moved.done, total=moved.total, speed=speed)
+                )
+
+        return report
 
     def release(self) -> None:
         """Send what is held."""

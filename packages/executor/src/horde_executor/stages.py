@@ -22,10 +22,10 @@ from pydantic import JsonValue
 
 from horde_core.lifecycle import Status
 from horde_core.outcomes import Failed, Reason, Stage, Succeeded
-from horde_core.wire.executor import ArtifactEntry, LeftOut, ProgressEvent, StatusEvent, Stream
+from horde_core.wire.executor import ArtifactEntry, LeftOut, StatusEvent, Stream
 from horde_executor import collect, threads, workspace
 from horde_executor.attempt import Run
-from horde_executor.clock import limit, now
+from horde_executor.clock import limit
 from horde_executor.container import HOSTS, LABEL_JOB, command_of, container_config, labels
 from horde_executor.delivery import deliver
 from horde_executor.endings import (
@@ -41,7 +41,6 @@ from horde_executor.engine import Ended, Engine, Image
 from horde_executor.errors import EngineError, JobFailure, LimitReached
 from horde_executor.images import Wanted
 from horde_executor.line import PIECE, UNKNOWN, Exit, Line
-from horde_executor.meter import Moved
 from horde_executor.tasks import cancel, pause_before, to_its_end, together, unless
 from horde_executor.volumes import Supply, comes_from_cache, place
 from horde_executor.workspace import Workspace
@@ -49,7 +48,6 @@ from horde_executor.workspace import Workspace
 CREATE_S = 90.0
 KILL_S = 60.0
 OUTPUT_S = 10.0
-PROGRESS_S = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -175,23 +173,9 @@ async def _remove(engine: Engine, label: dict[str, str]) -> None:
 
 
 async def _download(run: Run, space: Workspace) -> None:
-    spec, shown_at = run.claim.spec, 0.0
+    spec = run.claim.spec
     if not spec.volumes:
         return
-
-    def progress(moved: Moved) -> None:
-        nonlocal shown_at
-        if now() - shown_at >= PROGRESS_S or moved.done == moved.total:
-            shown_at = now()
-            run.reporter.event(
-                ProgressEvent(
-                    stage=Stage.DOWNLOAD,
-                    message="downloading volumes",
-                    done=moved.done,
-                    total=moved.total,
-                    speed=round(moved.speed),
-                )
-            )
 
     blobs = partial(run.host.facilitator.read_blob, run.attempt)
     supply = Supply(run.host.cache, run.host.hub, blobs, run.claim.owner)
@@ -203,7 +187,7 @@ async def _download(run: Run, space: Workspace) -> None:
                     space.inputs,
                     supply=supply,
                     linked=space.layered,
-                    progress=progress,
+                    progress=run.reporter.transfers(Stage.DOWNLOAD, "downloading volumes"),
                 )
         except LimitReached as error:
             what = (

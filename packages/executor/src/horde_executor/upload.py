@@ -14,14 +14,15 @@ from pydantic import JsonValue
 
 from horde_core.outcomes import Failed, Fault, Reason, Stage, Succeeded, fault_of
 from horde_core.uploads import AnyUpload, goes_up_after_failure
-from horde_core.wire.executor import ExposedEvent, ProgressEvent, UploadAnswer
+from horde_core.wire.executor import ExposedEvent, UploadAnswer
 from horde_executor import threads
 from horde_executor.attempt import Run
-from horde_executor.clock import limit, now
+from horde_executor.clock import limit
 from horde_executor.errors import LimitReached
+from horde_executor.meter import Meter
 from horde_executor.outputs import Opened, Output, open_outputs
 from horde_executor.send import name_of, send
-from horde_executor.stages import PROGRESS_S, Ready
+from horde_executor.stages import Ready
 from horde_executor.tasks import unless
 
 AT_ONCE = 4
@@ -142,11 +143,10 @@ class _Sending:
         self._run = run
         self._outputs = outputs
         self._uploaded = uploaded
-        self._done = [0] * len(outputs)
-        self._total = sum(output.size for output in outputs)
+        meter = Meter(run.reporter.transfers(Stage.UPLOAD, "uploading outputs"))
+        self._parts = [meter.part(output.size) for output in outputs]
         self._finished: set[int] = set()
         self._places = asyncio.Semaphore(AT_ONCE)
-        self._shown_at = 0.0
 
     async def all(self) -> bool:
         try:
@@ -169,7 +169,7 @@ class _Sending:
                 output.file,
                 output.size,
                 egress=self._run.host.egress,
-                progress=lambda done: self._progress(index, done),
+                progress=lambda done: self._parts[index].at(done, output.size),
             )
         self._finished.add(index)
         problem = sent.problem
@@ -179,13 +179,3 @@ class _Sending:
             self._uploaded.answers[index] = sent.answer
         if problem is not None:
             self._uploaded.problems.append(Problem(name_of(output.upload), Reason.UPLOAD_FAILED, problem))
-
-    def _progress(self, index: int, done: int) -> None:
-        self._done[index] = done
-        if now() - self._shown_at >= PROGRESS_S:
-            self._shown_at = now()
-            self._run.reporter.event(
-                ProgressEvent(
-                    stage=Stage.UPLOAD, message="uploading outputs", done=sum(self._done), total=self._total
-                )
-            )

@@ -228,6 +228,7 @@ async def test_progress_of_uploads_is_told(working, claim_of, web):
     async with working() as agent:
         told = await agent.do(claim_of(**job(BIG, put(web.url("/progress/big"), "big"))))
     shown = [e for e in told.events.values() if isinstance(e, ProgressEvent) and e.stage is Stage.UPLOAD]
+    assert max(event.speed or 0 for event in shown) > 0
     assert shown
     assert {event.total for event in shown} == {20 * 2**20}
     assert at(web, "progress/big").stat().st_size == 20 * 2**20
