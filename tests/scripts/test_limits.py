@@ -91,6 +91,10 @@ REACHED = {
         f"{FACILITATOR}/test_facilitator_reading.py",
         "test_one_reply_holds_fifty_mebibytes_and_lists_the_rest",
     ),
+    "registries with credentials of a hotkey": (
+        f"{FACILITATOR}/test_facilitator_registries.py",
+        "test_an_owner_has_a_hundred_registries",
+    ),
     "waiting in the queue": (
         f"{FACILITATOR}/test_facilitator_time.py",
         "test_a_job_that_waits_too_long_is_rejected",
