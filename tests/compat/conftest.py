@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,15 @@ class Told:
         out, errors = self._process.communicate(timeout=150)
         assert self._process.returncode == 0, errors
         return json.loads(out)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no time go by for the client meanwhile."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process.poll() is None:
