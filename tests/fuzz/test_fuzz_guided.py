@@ -1,4 +1,4 @@
-"""A minute of coverage-guided fuzzing; `scripts/fuzz` goes on for as long as one likes."""
+"""A minute of coverage-guided fuzzing, from one seed; `scripts/fuzz` goes on as long as one likes, from others."""
 
 import os
 import re
@@ -21,7 +21,7 @@ needs_atheris = pytest.mark.skipif(
 @pytest.mark.parametrize(("what", "targets", "seconds"), [("archives", 2, 12), ("keys", 5, 20), ("headers", 2, 6)])
 def test_no_input_breaks_what_reads_it(what: str, targets: int, seconds: int) -> None:
     """Each target takes whatever it is given or refuses it as it should, and none hangs or grows."""
-    command = [ROOT / "scripts" / "fuzz", what, "--minutes", str(seconds / 60)]
+    command = [ROOT / "scripts" / "fuzz", what, "--minutes", str(seconds / 60), "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     executions = [int(count) for count in re.findall(r": (\d+) executions", done.stdout)]
