@@ -172,7 +172,8 @@ def test_the_search_finds_what_is_there(tmp_path):
     with_argument = subprocess.Popen(["sh", "-c", "read line", word], stdin=subprocess.PIPE)
     try:
         expected = {"cmdline": {with_argument.pid}, "environ": {with_variable.pid}}
-        assert found_in_processes(word) == expected
+        # A process has begun a moment before the kernel shows with what.
+        wait_until("both processes to be found", lambda: found_in_processes(word) == expected)
     finally:
         with_variable.kill()
         with_variable.wait()
