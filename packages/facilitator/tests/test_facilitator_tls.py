@@ -63,7 +63,7 @@ async def test_off_loopback_only_https_is_spoken(serving, data):
             old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
             old.set_ciphers("ALL:@SECLEVEL=0")
             old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
-        with pytest.raises(ssl.SSLError, match=r"ALERT_PROTOCOL_VERSION|UNEXPECTED_EOF"):
+        with pytest.raises(OSError, match=r"ALERT_PROTOCOL_VERSION|EOF|reset by peer"):  # as the end arrives
             await asyncio.to_thread(handshake, served.url, old, "localhost")
 
         async with httpx2.AsyncClient(timeout=5) as plain:
